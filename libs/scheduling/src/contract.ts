@@ -1,0 +1,107 @@
+import type { Rng } from '#libs/kernel';
+
+/** Columns a plugin can read. Each belongs to one replica at one instant; NaN is unknown. */
+export const columns = [
+  /** Requests this gateway has on the replica now, plus what other gateways last said they have. */
+  'inflight',
+  /** vllm:num_requests_waiting and its like. */
+  'waiting',
+  /** vllm:num_requests_running and its like. */
+  'running',
+  /** Share of KV blocks in use, 0 to 1. */
+  'kvUse',
+  /** Prefix blocks of this prompt believed to be cached there. */
+  'prefixBlocks',
+  /** 1 for a replica that came into routing long ago, below 1 while it is warming up (slow start). */
+  'warmth',
+] as const;
+
+export type Column = (typeof columns)[number];
+
+/** What the scheduler knows of the request. Field names as in lintel.route.v1.RequestFeatures. */
+export interface RequestFeatures {
+  readonly bodyBytes: number;
+  readonly promptTokens: number;
+  readonly promptTokensExact: boolean;
+  readonly maxTokens: number;
+  /** 32-bit hash of the session header; 0 is none. */
+  readonly sessionHash: number;
+  readonly prefixBlocks: number;
+}
+
+/** The candidates of one pick, by column. Arrays are reused between picks: copy what must outlive it. */
+export interface Candidates {
+  readonly count: number;
+  /** Replica ids in evaluation order. */
+  readonly ids: readonly string[];
+  /** Values of one column, one for each candidate; all NaN where nothing is known. */
+  values(column: Column): Float64Array;
+  /** Age of each value in milliseconds; 0 is the gateway's own count at this instant, NaN unknown. */
+  agesMs(column: Column): Float32Array;
+}
+
+/** Parameters after validation: plain JSON values with defaults filled in. */
+export type Params = Readonly<Record<string, number | string | boolean>>;
+
+interface Plugin {
+  /** kebab-case; the folder's name. */
+  readonly type: string;
+  /** Raised whenever the same inputs would give another output. */
+  readonly version: number;
+  readonly stability: 'stable' | 'experimental';
+  readonly reads: readonly Column[];
+  /** Strict: an unknown name, a wrong type or a value out of range throws SCHEDULING_PARAM_INVALID. Fills in defaults. */
+  params(given: Readonly<Record<string, unknown>>): Params;
+}
+
+export interface Filter extends Plugin {
+  readonly kind: 'filter';
+  /** Clears `keep[i]` (1 → 0) for those that must not be chosen. Never sets it. */
+  filter(request: RequestFeatures, candidates: Candidates, params: Params, keep: Uint8Array): void;
+}
+
+export interface Scorer extends Plugin {
+  readonly kind: 'scorer';
+  /** Writes a score in [0, 1] for each kept candidate, best 1; NaN where it has no opinion. Exact arithmetic only. */
+  score(request: RequestFeatures, candidates: Candidates, params: Params, keep: Uint8Array, out: Float64Array): void;
+}
+
+export interface Picker extends Plugin {
+  readonly kind: 'picker';
+  /** Index of the chosen candidate among the kept ones, or -1. `rng` is seeded from the pick's seed. */
+  pick(
+    request: RequestFeatures,
+    candidates: Candidates,
+    params: Params,
+    keep: Uint8Array,
+    totals: Float64Array,
+    rng: Rng,
+  ): number;
+}
+
+export interface PluginUse {
+  readonly type: string;
+  readonly version: number;
+  readonly params: Params;
+}
+
+/** A whole strategy: canonical JSON of this stands in the records. */
+export interface PipelineSpec {
+  readonly strategy: string;
+  readonly filters: readonly PluginUse[];
+  readonly scorers: readonly (PluginUse & { readonly weight: number })[];
+  readonly picker: PluginUse;
+}
+
+/** What one pick came to. Arrays belong to the scheduler and are reused: copy what must outlive the next pick. */
+export interface Decision {
+  /** Index into candidates, or -1. */
+  readonly chosen: number;
+  /** For each candidate index + 1 of the filter that removed it; 0 is kept. */
+  readonly filteredBy: Uint8Array;
+  /** Row by row: candidates × scorers, unweighted; NaN for filtered ones. */
+  readonly scores: Float64Array;
+  readonly totals: Float64Array;
+  /** What degraded, e.g. "stale:kvUse". */
+  readonly notes: readonly string[];
+}
