@@ -4,4 +4,5 @@ export { Heap } from './heap.ts';
 export type { Clock, Environment, Ids, Rng, Timer, Timers } from './ports.ts';
 export { Ring } from './ring.ts';
 export { SeededRng } from './seeded-rng.ts';
+export { closest } from './suggest.ts';
 export { systemClock, systemEnvironment, systemIds, systemRng, systemTimers } from './system.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { fnv1a32, Heap, mix32, Ring, SeededRng } from '#libs/kernel';
+import { closest, fnv1a32, Heap, mix32, Ring, SeededRng } from '#libs/kernel';
 
 describe('SeededRng', () => {
   test('the same seed gives the same numbers, another seed others', () => {
@@ -45,4 +45,12 @@ test('hashes are stable 32-bit unsigned numbers', () => {
   expect(fnv1a32('')).toBe(0x811c9dc5);
   expect(mix32(1)).not.toBe(mix32(2));
   fc.assert(fc.property(fc.string(), (text) => Number.isInteger(fnv1a32(text)) && fnv1a32(text) < 2 ** 32));
+});
+
+test('closest finds what was meant and stays silent where nothing is near', () => {
+  const options = ['least-request', 'prefix-cache', 'random'];
+  expect(closest('least-requst', options)).toBe('least-request');
+  expect(closest('prefixcache', options)).toBe('prefix-cache');
+  expect(closest('ranodm', options)).toBe('random');
+  expect(closest('banana', options)).toBeUndefined();
 });
