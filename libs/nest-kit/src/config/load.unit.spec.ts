@@ -1,0 +1,112 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { ConfigInvalid, parseConfig } from './index.ts';
+
+function problemsOf(text: string): readonly { line: number; message: string; suggestion?: string | undefined }[] {
+  try {
+    parseConfig(text, 'lintel.yaml');
+  } catch (error) {
+    if (error instanceof ConfigInvalid) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('lintel.yaml', () => {
+  test('a small file gets its defaults', () => {
+    const config = parseConfig('replicas:\n  - url: http://127.0.0.1:8000\n', 'lintel.yaml');
+    expect(config.replicas[0]).toEqual({
+      url: 'http://127.0.0.1:8000',
+      models: [],
+      role: 'combined',
+      roleset: '',
+      labels: {},
+    });
+    expect(config.open).toBe(false);
+  });
+
+  test('an empty file is a valid one', () => {
+    expect(parseConfig('', 'lintel.yaml').replicas).toEqual([]);
+  });
+
+  test('an unknown name is named with its line and what was meant', () => {
+    expect(problemsOf('open: true\nreplicas:\n  - url: http://a:1\n    modles: [x]\n')).toEqual([
+      expect.objectContaining({
+        line: 4,
+        message: 'replicas.0: unknown name "modles"',
+        suggestion: 'did you mean "models"?',
+      }),
+    ]);
+  });
+
+  test('every mistake is named at once', () => {
+    const text = 'port: 99999\nreplicas:\n  - url: ftp://x\n    role: prefil\ntenants:\n  - id: "a b"\n';
+    expect(problemsOf(text).map(({ line }) => line)).toEqual([1, 3, 4, 6]);
+  });
+
+  test('a broken YAML has its line', () => {
+    expect(problemsOf('replicas:\n  - url: "http://a:1\n')[0]?.line).toBeGreaterThanOrEqual(2);
+    expect(problemsOf('open: true\nopen: false\n')[0]?.message).toMatch(/unique/i);
+  });
+
+  test('ids used twice and profiles that are not there are refused', () => {
+    const text = `policies:
+  - id: p
+    models: ["*"]
+    defaultProfile: fast
+    profiles: { fats: { strategy: random } }
+  - id: p
+    models: [m]
+    profiles: { default: { strategy: random } }
+`;
+    expect(problemsOf(text).map(({ message }) => message)).toEqual([
+      'policy id "p" is used twice',
+      'no profile "fast" in this policy; did you mean "fats"?',
+    ]);
+  });
+
+  test('no text crashes the parser: it is a configuration or a list of problems', () => {
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        for (const { line } of problemsOf(text)) expect(line).toBeGreaterThanOrEqual(1);
+      }),
+    );
+  });
+});
+
+describe("AIBrix's standalone file", () => {
+  test('endpoints, rolesets and the config annotation become replicas and a policy', () => {
+    const config = parseConfig(
+      `models:
+  - name: llama-8b
+    engine: vllm
+    endpoints: ["10.0.0.1:8000", "10.0.0.2:8000"]
+    annotations:
+      model.aibrix.ai/config: '{"lockedRoutingStrategy":"random","profiles":{"default":{"routingStrategy":"least-request"}}}'
+  - name: big
+    engine: sglang
+    rolesets:
+      - { name: rs1, prefill: ["h1:1"], decode: ["h2:1", "h3:1"] }
+`,
+      'endpoints.yaml',
+    );
+    expect(config.compat).toBe('aibrix');
+    expect(config.replicas.map(({ url, role, roleset }) => [url, role, roleset])).toEqual([
+      ['http://10.0.0.1:8000', 'combined', ''],
+      ['http://10.0.0.2:8000', 'combined', ''],
+      ['http://h1:1', 'prefill', 'rs1'],
+      ['http://h2:1', 'decode', 'rs1'],
+      ['http://h3:1', 'decode', 'rs1'],
+    ]);
+    expect(config.policies[0]).toMatchObject({ models: ['llama-8b'], lockedStrategy: 'random' });
+  });
+
+  test('an invalid annotation is a problem, not a crash', () => {
+    const text = 'models:\n  - name: m\n    endpoints: ["a:1"]\n    annotations: { model.aibrix.ai/config: "{" }\n';
+    expect(problemsOf(text)[0]?.message).toMatch(/^model\.aibrix\.ai\/config: /);
+  });
+
+  test('a model without endpoints and rolesets is refused', () => {
+    expect(problemsOf('models:\n  - name: m\n')[0]?.message).toContain('needs either "endpoints" or "rolesets"');
+  });
+});

@@ -1,0 +1,102 @@
+import { isSubjectId } from '#libs/contracts';
+import { z } from 'zod';
+
+const id = z.string().refine(isSubjectId, 'must be 1 to 64 letters, digits, "_" or "-"');
+
+const origin = z.string().refine((text) => {
+  if (!URL.canParse(text)) return false;
+  const { protocol, pathname, search, hash, username } = new URL(text);
+  return (protocol === 'http:' || protocol === 'https:') && pathname === '/' && search + hash + username === '';
+}, 'must be an origin such as "http://127.0.0.1:8000", without a path');
+
+export const engineNames = ['vllm', 'sglang', 'llama.cpp', 'tensorrt-llm', 'openai'] as const;
+
+const replica = z.strictObject({
+  id: id.optional(),
+  url: origin,
+  /** Asked from the replica where it is not given. */
+  engine: z.enum(engineNames).optional(),
+  models: z.array(z.string().min(1)).default([]),
+  role: z.enum(['combined', 'prefill', 'decode']).default('combined'),
+  roleset: z.string().default(''),
+  labels: z.record(z.string(), z.string()).default({}),
+  metricsUrl: origin.optional(),
+  /** The engine's own key: `env:NAME` or `file:/path`. */
+  credential: z
+    .string()
+    .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\/.+)$/, 'must be "env:NAME" or "file:/absolute/path"')
+    .optional(),
+});
+
+const key = z.strictObject({
+  id,
+  /** The key itself never stands in a file: its sha256 does. `lintel key hash` prints it. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits: the sha256 of the key'),
+  name: z.string().default(''),
+  models: z.array(z.string().min(1)).default([]),
+  expires: z.iso.datetime({ offset: true }).optional(),
+});
+
+const tenant = z.strictObject({
+  id,
+  name: z.string().default(''),
+  keys: z.array(key).default([]),
+});
+
+const profile = z.strictObject({
+  strategy: z.string().min(1),
+  requestsPerSecond: z.number().nonnegative().default(0),
+  routingConfig: z.record(z.string(), z.json()).default({}),
+});
+
+const policy = z.strictObject({
+  id,
+  models: z.array(z.string().min(1)).min(1),
+  lockedStrategy: z.string().min(1).optional(),
+  defaultProfile: z.string().min(1).default('default'),
+  profiles: z.record(z.string().min(1), profile),
+});
+
+/** lintel.yaml. Strict: an unknown name is a mistake. */
+export const configSchema = z.strictObject({
+  host: z.string().min(1).optional(),
+  port: z.int().min(0).max(65535).optional(),
+  /** No keys: the client's authorization goes to the engine unchanged. */
+  open: z.boolean().default(false),
+  compat: z.enum(['aibrix']).optional(),
+  replicas: z.array(replica).default([]),
+  tenants: z.array(tenant).default([]),
+  policies: z.array(policy).default([]),
+});
+
+const hostPort = z.string().regex(/^[^\s:/]+:\d{1,5}$/, 'must be "host:port"');
+
+/** AIBrix's standalone file (`--endpoints-config`). */
+export const aibrixSchema = z.strictObject({
+  models: z.array(
+    z
+      .strictObject({
+        name: z.string().min(1),
+        engine: z.string().optional(),
+        endpoints: z.array(hostPort).optional(),
+        rolesets: z
+          .array(
+            z.strictObject({
+              name: z.string().min(1),
+              prefill: z.array(hostPort).default([]),
+              decode: z.array(hostPort).default([]),
+            }),
+          )
+          .optional(),
+        annotations: z.record(z.string(), z.string()).default({}),
+      })
+      .refine((model) => (model.endpoints === undefined) !== (model.rolesets === undefined), {
+        message: 'needs either "endpoints" or "rolesets"',
+      }),
+  ),
+});
+
+export type LintelConfig = z.output<typeof configSchema>;
+export type ReplicaConfig = LintelConfig['replicas'][number];
+export type PolicyConfig = LintelConfig['policies'][number];
+export type TenantConfig = LintelConfig['tenants'][number];

@@ -1,0 +1,5 @@
+export * from './config/index.ts';
+export { env } from './env.ts';
+export { nestLogger } from './nest-logger.ts';
+export type { Problem } from './problem.ts';
+export { ProblemFilter, statusOf, toProblem } from './problem.ts';
