@@ -1,0 +1,2 @@
+export type { ProvidedPostgres, ProvidePostgresOptions } from './postgres.ts';
+export { providePostgres } from './postgres.ts';

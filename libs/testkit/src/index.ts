@@ -1,0 +1,2 @@
+export type { LaunchedPostgres, LaunchPostgresOptions } from './launch-postgres.ts';
+export { launchPostgres } from './launch-postgres.ts';
