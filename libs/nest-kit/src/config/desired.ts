@@ -1,0 +1,91 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { route, type tenancy } from '#libs/contracts';
+import { fnv1a32 } from '#libs/kernel';
+import type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
+
+/** What a configuration asks for, in the words of the contracts. The gateway turns the difference into commits. */
+export interface DesiredConfiguration {
+  readonly replicas: readonly MessageInitShape<typeof route.ReplicaRegisteredSchema>[];
+  readonly policies: readonly MessageInitShape<typeof route.RoutingPolicySchema>[];
+  readonly tenants: readonly DesiredTenantConfig[];
+}
+
+export interface DesiredTenantConfig {
+  readonly tenantId: string;
+  readonly displayName: string;
+  readonly keys: readonly Omit<MessageInitShape<typeof tenancy.KeyIssuedSchema>, 'tenantId' | '$typeName'>[];
+}
+
+const engineKinds: Record<NonNullable<ReplicaConfig['engine']>, route.EngineKind> = {
+  vllm: route.EngineKind.VLLM,
+  sglang: route.EngineKind.SGLANG,
+  'llama.cpp': route.EngineKind.LLAMA_CPP,
+  'tensorrt-llm': route.EngineKind.TENSORRT_LLM,
+  openai: route.EngineKind.OPENAI,
+};
+
+const roles: Record<ReplicaConfig['role'], route.ReplicaRole> = {
+  combined: route.ReplicaRole.COMBINED,
+  prefill: route.ReplicaRole.PREFILL,
+  decode: route.ReplicaRole.DECODE,
+};
+
+/** A name that stays the same for the same address, so that a restart finds the same replica. */
+function idOf(url: string): string {
+  const { hostname, port } = new URL(url);
+  const readable = `${hostname}-${port}`.replace(/[^A-Za-z0-9_-]+/g, '-').slice(0, 48);
+  return `${readable}-${fnv1a32(url).toString(16).padStart(8, '0')}`;
+}
+
+function replica(given: ReplicaConfig, source: string): DesiredConfiguration['replicas'][number] {
+  return {
+    replicaId: given.id ?? idOf(given.url),
+    url: new URL(given.url).origin,
+    engine: given.engine === undefined ? route.EngineKind.UNSPECIFIED : engineKinds[given.engine],
+    models: given.models,
+    role: roles[given.role],
+    roleset: given.roleset,
+    labels: given.labels,
+    source,
+    metricsUrl: given.metricsUrl ?? '',
+    credentialRef: given.credential ?? '',
+  };
+}
+
+function policy(given: PolicyConfig): DesiredConfiguration['policies'][number] {
+  return {
+    policyId: given.id,
+    models: given.models,
+    lockedStrategy: given.lockedStrategy ?? '',
+    defaultProfile: given.defaultProfile,
+    profiles: Object.entries(given.profiles).map(([name, profile]) => ({
+      name,
+      strategy: profile.strategy,
+      requestsPerSecond: profile.requestsPerSecond,
+      routingConfig: profile.routingConfig,
+    })),
+  };
+}
+
+function tenant(given: TenantConfig): DesiredTenantConfig {
+  return {
+    tenantId: given.id,
+    displayName: given.name,
+    keys: given.keys.map((key) => ({
+      keyId: key.id,
+      keyHash: key.sha256,
+      displayName: key.name,
+      models: key.models,
+      expiresAtMs: key.expires === undefined ? 0 : Date.parse(key.expires),
+    })),
+  };
+}
+
+/** `source` stands in the events: "config:lintel.yaml", "flag". */
+export function desiredOf(config: LintelConfig, source: string): DesiredConfiguration {
+  return {
+    replicas: config.replicas.map((given) => replica(given, source)),
+    policies: config.policies.map(policy),
+    tenants: config.tenants.map(tenant),
+  };
+}

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { errorText, type Timers } from '#libs/kernel';
+import { parseConfig } from './load.ts';
+import { ConfigInvalid } from './problem-list.ts';
+import type { LintelConfig } from './schema.ts';
+
+/** How often the file is looked at. Polling sees what notifications miss: mounted ConfigMaps, editors that rename, NFS. */
+const pollMs = 500;
+
+export interface ConfigWatch {
+  stop(): void;
+}
+
+/**
+ * Calls `changed` with each new valid content of the file, and `refused` (once for each content) where it is invalid or
+ * unreadable; the configuration in force is then the caller's to keep.
+ */
+export function watchConfig(
+  file: string,
+  inForce: string,
+  timers: Timers,
+  handlers: { changed(config: LintelConfig, contentHash: string): void; refused(reason: string): void },
+): ConfigWatch {
+  let seen = inForce;
+  let busy = false;
+  const look = async (): Promise<void> => {
+    if (busy) return; // the look before this one is still at it; the next one comes soon
+    busy = true;
+    try {
+      const text = await readFile(file, 'utf8');
+      const hash = contentHash(text);
+      if (hash === seen) return;
+      seen = hash;
+      handlers.changed(parseConfig(text, file), hash);
+    } catch (error) {
+      const reason = errorText(error);
+      // A content that is refused is remembered by its hash; a file that cannot be read, by the reason.
+      if (error instanceof ConfigInvalid) handlers.refused(reason);
+      else if (seen !== reason) {
+        seen = reason;
+        handlers.refused(`cannot read ${file}: ${reason}`);
+      }
+    } finally {
+      busy = false;
+    }
+  };
+  const timer = timers.every(pollMs, () => void look());
+  return { stop: () => timer.cancel() };
+}
+
+/** Hex sha256 of a document's text. */
+export function contentHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
