@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { fileLinesMax, libRules, packageRules, textRules } from './rules.ts';
 
 const root = join(import.meta.dirname, '../..');
-const isTest = (path: string): boolean => /\.spec\.ts$/.test(path) || /^(test|libs\/testkit)\//.test(path);
+const isTest = (path: string): boolean => path.endsWith('.spec.ts') || /^(test|libs\/testkit)\//.test(path);
 
 interface Source {
   readonly path: string;
@@ -119,7 +119,7 @@ describe('text', () => {
 
   test('a test carries its level in its name', () => {
     const violations = sources
-      .filter(({ path }) => /\.spec\.ts$/.test(path) && !/\.(unit|int|sim|e2e|engines)\.spec\.ts$/.test(path))
+      .filter(({ path }) => path.endsWith('.spec.ts') && !/\.(unit|int|sim|e2e|engines)\.spec\.ts$/.test(path))
       .map(({ path }) => `${path}: name it .unit, .int, .sim, .e2e or .engines .spec.ts`);
     expect(show(violations)).toBe('');
   });
