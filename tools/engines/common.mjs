@@ -5,6 +5,7 @@ import {
   closeSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readFileSync,
   readSync,
@@ -14,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { homedir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -76,6 +77,20 @@ export function logTail(path, lines = 30) {
   return buffer.toString('utf8').trimEnd().split('\n').slice(-lines).join('\n');
 }
 
+/** A new temporary folder that is removed at the latest when this process ends by itself. */
+export function temporaryFolder(prefix) {
+  const path = mkdtempSync(join(tmpdir(), prefix));
+  const remove = () => rmSync(path, { recursive: true, force: true });
+  process.once('exit', remove);
+  return {
+    path,
+    remove: () => {
+      process.removeListener('exit', remove);
+      remove();
+    },
+  };
+}
+
 /** Runs a command to its end. Returns {code, stdout, stderr}; code is null after the time limit (the child is killed). */
 export function run(command, args, { env, cwd, input, limitMs = 60_000, maxOutput = 4_000_000 } = {}) {
   return new Promise((resolve) => {
@@ -130,7 +145,9 @@ export async function withLock(folder, log, work) {
         continue;
       }
       if (Date.now() > deadline)
-        throw new Error(`process ${owner} has held ${lock} for ${seconds(LOCK_LIMIT_MS)}; end it or remove the file`);
+        throw new Error(`process ${owner} has held ${lock} for ${seconds(LOCK_LIMIT_MS)}; end it or remove the file`, {
+          cause: error,
+        });
       if (!waited) log(`waiting for process ${owner}, which is preparing ${folder}`);
       await sleep(500);
     }

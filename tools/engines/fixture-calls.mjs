@@ -4,12 +4,36 @@
 const greedy = { temperature: 0, max_tokens: 8 };
 const ask = (content) => [{ role: 'user', content }];
 const HELLO = ask('Tell me about the river');
-const chat = (name, body) => ({ name: `chat-${name}`, path: '/v1/chat/completions', body: { model: 'tiny', messages: HELLO, ...greedy, ...body } });
-const completion = (name, body) => ({ name: `completions-${name}`, path: '/v1/completions', body: { model: 'tiny', prompt: 'The river and the stone', ...greedy, ...body } });
-const responses = (name, body) => ({ name: `responses-${name}`, path: '/v1/responses', body: { model: 'tiny', input: 'Tell me about the river', temperature: 0, max_output_tokens: 8, ...body } });
-const messages = (name, body) => ({ name: `messages-${name}`, path: '/v1/messages', body: { model: 'tiny', messages: HELLO, temperature: 0, max_tokens: 8, ...body } });
-const load = (name, lora_name, folder, more) => ({ name: `lora-load-${name}`, path: '/v1/load_lora_adapter', body: { lora_name, lora_path: `ADAPTERS/${folder}`, ...more } });
-const unload = (name, lora_name) => ({ name: `lora-unload-${name}`, path: '/v1/unload_lora_adapter', body: { lora_name } });
+const chat = (name, body) => ({
+  name: `chat-${name}`,
+  path: '/v1/chat/completions',
+  body: { model: 'tiny', messages: HELLO, ...greedy, ...body },
+});
+const completion = (name, body) => ({
+  name: `completions-${name}`,
+  path: '/v1/completions',
+  body: { model: 'tiny', prompt: 'The river and the stone', ...greedy, ...body },
+});
+const responses = (name, body) => ({
+  name: `responses-${name}`,
+  path: '/v1/responses',
+  body: { model: 'tiny', input: 'Tell me about the river', temperature: 0, max_output_tokens: 8, ...body },
+});
+const messages = (name, body) => ({
+  name: `messages-${name}`,
+  path: '/v1/messages',
+  body: { model: 'tiny', messages: HELLO, temperature: 0, max_tokens: 8, ...body },
+});
+const load = (name, lora_name, folder, more) => ({
+  name: `lora-load-${name}`,
+  path: '/v1/load_lora_adapter',
+  body: { lora_name, lora_path: `ADAPTERS/${folder}`, ...more },
+});
+const unload = (name, lora_name) => ({
+  name: `lora-unload-${name}`,
+  path: '/v1/unload_lora_adapter',
+  body: { lora_name },
+});
 const get = (name, path) => ({ name, method: 'GET', path });
 const post = (name, path) => ({ name, method: 'POST', path });
 const LONG = 'The morning light and the winter river went over the long stone table in the garden. '.repeat(12);
@@ -23,13 +47,20 @@ export const GENERATING = [
   get('kv-event-sources', '/kv_event_sources'),
   { name: 'tokenize-prompt', path: '/tokenize', body: { model: 'tiny', prompt: 'The river and the stone' } },
   { name: 'tokenize-messages', path: '/tokenize', body: { model: 'tiny', messages: HELLO } },
-  { name: 'tokenize-token-strs', path: '/tokenize', body: { model: 'tiny', prompt: 'The river', return_token_strs: true } },
+  {
+    name: 'tokenize-token-strs',
+    path: '/tokenize',
+    body: { model: 'tiny', prompt: 'The river', return_token_strs: true },
+  },
   { name: 'detokenize', path: '/detokenize', body: { model: 'tiny', tokens: [54, 72, 69, 70] } },
 
   chat('plain', {}),
   chat('stream', { stream: true }),
   chat('stream-usage', { stream: true, stream_options: { include_usage: true } }),
-  chat('stream-continuous-usage', { stream: true, stream_options: { include_usage: true, continuous_usage_stats: true } }),
+  chat('stream-continuous-usage', {
+    stream: true,
+    stream_options: { include_usage: true, continuous_usage_stats: true },
+  }),
   chat('logprobs', { logprobs: true, top_logprobs: 2, max_tokens: 3 }),
   chat('stream-logprobs', { logprobs: true, top_logprobs: 1, max_tokens: 3, stream: true }),
   chat('n2', { n: 2, temperature: 1, seed: 7 }),
@@ -40,14 +71,24 @@ export const GENERATING = [
   chat('max-completion-tokens', { max_tokens: undefined, max_completion_tokens: 3 }),
   chat('ignore-eos-min-tokens', { min_tokens: 4, max_tokens: 4, ignore_eos: true }),
   chat('seed', { temperature: 1, seed: 11 }),
-  chat('system-and-history', { messages: [{ role: 'system', content: 'You are a garden' }, ...HELLO, { role: 'assistant', content: 'water' }, ...ask('and the stone?')] }),
+  chat('system-and-history', {
+    messages: [
+      { role: 'system', content: 'You are a garden' },
+      ...HELLO,
+      { role: 'assistant', content: 'water' },
+      ...ask('and the stone?'),
+    ],
+  }),
   chat('content-parts', { messages: [{ role: 'user', content: [{ type: 'text', text: 'Tell me about the river' }] }] }),
   chat('return-token-ids', { return_token_ids: true }),
   chat('stream-return-token-ids', { return_token_ids: true, stream: true, max_tokens: 3 }),
   chat('structured-choice', { structured_outputs: { choice: ['yes', 'no'] } }),
   chat('request-id', { request_id: 'fixture-request-1', max_tokens: 2 }),
   { ...chat('x-request-id', { max_tokens: 2 }), headers: { 'x-request-id': 'fixture-request-2' } },
-  chat('kv-transfer-params', { max_tokens: 1, kv_transfer_params: { do_remote_decode: true, do_remote_prefill: false } }),
+  chat('kv-transfer-params', {
+    max_tokens: 1,
+    kv_transfer_params: { do_remote_decode: true, do_remote_prefill: false },
+  }),
   chat('long-prompt-first', { messages: ask(LONG), max_tokens: 2 }),
   chat('long-prompt-again', { messages: ask(LONG), max_tokens: 2 }),
   chat('cache-salt', { messages: ask(LONG), max_tokens: 2, cache_salt: 's1' }),
@@ -93,7 +134,12 @@ export const GENERATING = [
   { name: 'chat-error-invalid-json', path: '/v1/chat/completions', raw: '{"model": "tiny", "messages": [' },
   { name: 'chat-error-not-an-object', path: '/v1/chat/completions', raw: '[1, 2]' },
   { name: 'chat-error-empty-body', path: '/v1/chat/completions', raw: '' },
-  { name: 'chat-error-content-type', path: '/v1/chat/completions', raw: '{"model": "tiny"}', headers: { 'content-type': 'text/plain' } },
+  {
+    name: 'chat-error-content-type',
+    path: '/v1/chat/completions',
+    raw: '{"model": "tiny"}',
+    headers: { 'content-type': 'text/plain' },
+  },
   chat('error-empty-messages', { messages: [] }),
   chat('error-no-messages', { messages: undefined }),
   chat('error-messages-type', { messages: 'hello' }),
@@ -107,12 +153,18 @@ export const GENERATING = [
   chat('error-max-tokens-type', { max_tokens: 'many' }),
   chat('error-max-tokens-too-large', { max_tokens: 100_000 }),
   chat('error-max-tokens-too-large-stream', { max_tokens: 100_000, stream: true }),
-  completion('error-context-too-long', { prompt: Array.from({ length: 4200 }, (_, i) => 10 + (i % 400)), max_tokens: 1 }),
+  completion('error-context-too-long', {
+    prompt: Array.from({ length: 4200 }, (_, i) => 10 + (i % 400)),
+    max_tokens: 1,
+  }),
   completion('error-token-out-of-vocabulary', { prompt: [100_000], max_tokens: 1 }),
   completion('error-no-prompt', { prompt: undefined }),
   chat('error-stream-options-without-stream', { stream_options: { include_usage: true } }),
   chat('error-top-logprobs', { logprobs: true, top_logprobs: 100 }),
-  chat('error-tool-choice-auto', { tools: [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }], tool_choice: 'auto' }),
+  chat('error-tool-choice-auto', {
+    tools: [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }],
+    tool_choice: 'auto',
+  }),
   chat('unknown-field', { max_tokens: 1, no_such_field: 1 }),
   get('error-unknown-path', '/v1/nothing'),
   get('error-get-on-post', '/v1/chat/completions'),
@@ -137,7 +189,11 @@ export const POOLING = [
   { name: 'embeddings', path: '/v1/embeddings', body: { model: 'tiny', input: 'The river' } },
   { name: 'embeddings-two', path: '/v1/embeddings', body: { model: 'tiny', input: ['The river', 'The stone'] } },
   { name: 'embeddings-tokens', path: '/v1/embeddings', body: { model: 'tiny', input: [54, 72, 69] } },
-  { name: 'embeddings-base64', path: '/v1/embeddings', body: { model: 'tiny', input: 'The river', encoding_format: 'base64' } },
+  {
+    name: 'embeddings-base64',
+    path: '/v1/embeddings',
+    body: { model: 'tiny', input: 'The river', encoding_format: 'base64' },
+  },
   { name: 'embeddings-error-unknown-model', path: '/v1/embeddings', body: { model: 'nope', input: 'The river' } },
   { name: 'embeddings-error-no-input', path: '/v1/embeddings', body: { model: 'tiny' } },
   { name: 'chat-on-pooling', path: '/v1/chat/completions', body: { model: 'tiny', messages: HELLO } },

@@ -4,7 +4,20 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { cacheRoot, contentHash, isMain, plainLog, readJson, run, seconds, sleep, step, TOOLS_DIR, withLock, writeAtomic } from './common.mjs';
+import {
+  cacheRoot,
+  contentHash,
+  isMain,
+  plainLog,
+  readJson,
+  run,
+  seconds,
+  sleep,
+  step,
+  TOOLS_DIR,
+  withLock,
+  writeAtomic,
+} from './common.mjs';
 import { makeGguf } from './make_gguf.mjs';
 
 export const NODE_LLAMA_CPP_VERSION = '3.22.1';
@@ -15,7 +28,15 @@ const CHECK_LIMIT_MS = 60_000;
 const START_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 5_000;
 // node-llama-cpp's prebuilt packages without CUDA and Vulkan, by platform and CPU.
-const PREBUILT = { 'linux-x64': 'linux-x64', 'linux-arm64': 'linux-arm64', 'linux-arm': 'linux-armv7l', 'darwin-arm64': 'mac-arm64-metal', 'darwin-x64': 'mac-x64', 'win32-x64': 'win-x64', 'win32-arm64': 'win-arm64' };
+const PREBUILT = {
+  'linux-x64': 'linux-x64',
+  'linux-arm64': 'linux-arm64',
+  'linux-arm': 'linux-armv7l',
+  'darwin-arm64': 'mac-arm64-metal',
+  'darwin-x64': 'mac-x64',
+  'win32-x64': 'win-x64',
+  'win32-arm64': 'win-arm64',
+};
 const SERVER = join(TOOLS_DIR, 'llama-server.mjs');
 
 class Unavailable extends Error {}
@@ -23,14 +44,21 @@ class Unavailable extends Error {}
 /** npm may have been started by another Node than the one that runs this; the one beside this Node comes first. */
 function npm(args, cwd) {
   const command = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-  const env = { PATH: `${process.env.PATH}${delimiter}${dirname(process.execPath)}`, npm_config_update_notifier: 'false' };
+  const env = {
+    PATH: `${process.env.PATH}${delimiter}${dirname(process.execPath)}`,
+    npm_config_update_notifier: 'false',
+  };
   return run(command, args, { cwd, limitMs: INSTALL_LIMIT_MS, env });
 }
 
 async function installLibrary(root, log) {
   const prebuilt = PREBUILT[`${process.platform}-${process.arch}`];
-  if (!prebuilt) throw new Unavailable(`node-llama-cpp has no prebuilt package for ${process.platform} ${process.arch}`);
-  const dependencies = { 'node-llama-cpp': NODE_LLAMA_CPP_VERSION, [`@node-llama-cpp/${prebuilt}`]: NODE_LLAMA_CPP_VERSION };
+  if (!prebuilt)
+    throw new Unavailable(`node-llama-cpp has no prebuilt package for ${process.platform} ${process.arch}`);
+  const dependencies = {
+    'node-llama-cpp': NODE_LLAMA_CPP_VERSION,
+    [`@node-llama-cpp/${prebuilt}`]: NODE_LLAMA_CPP_VERSION,
+  };
   const manifest = JSON.stringify({ name: 'lintel-llama-cpp', private: true, dependencies });
   const marker = join(root, 'installed.json');
   const hash = contentHash(manifest);
@@ -40,12 +68,21 @@ async function installLibrary(root, log) {
   writeFileSync(join(root, 'package.json'), manifest);
   await step(log, `llama.cpp: node-llama-cpp ${NODE_LLAMA_CPP_VERSION}`, async () => {
     // No optional packages (CUDA and Vulkan builds, 640 MB) and no scripts (the postinstall would look for a compiler).
-    const done = await npm(['install', '--omit=optional', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock'], root);
-    if (done.code !== 0) throw new Unavailable(`npm install node-llama-cpp failed: ${done.stderr.trim().split('\n').slice(-3).join(' | ')}`);
+    const done = await npm(
+      ['install', '--omit=optional', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock'],
+      root,
+    );
+    if (done.code !== 0)
+      throw new Unavailable(
+        `npm install node-llama-cpp failed: ${done.stderr.trim().split('\n').slice(-3).join(' | ')}`,
+      );
   });
   await step(log, 'llama.cpp: first load', async () => {
     const done = await run(process.execPath, [SERVER, '--lib', root, '--check'], { limitMs: CHECK_LIMIT_MS });
-    if (done.code !== 0) throw new Unavailable(`node-llama-cpp is installed but does not load here: ${done.stderr.trim().split('\n').slice(-3).join(' | ')}`);
+    if (done.code !== 0)
+      throw new Unavailable(
+        `node-llama-cpp is installed but does not load here: ${done.stderr.trim().split('\n').slice(-3).join(' | ')}`,
+      );
   });
   writeAtomic(marker, JSON.stringify({ hash, version: NODE_LLAMA_CPP_VERSION }));
 }
@@ -71,7 +108,8 @@ export async function ensureLlamaCpp({ log = plainLog } = {}) {
       return { libDir: root, modelPath: makeModel(root) };
     });
   } catch (error) {
-    if (error instanceof Unavailable || ['EACCES', 'EROFS', 'ENOSPC'].includes(error.code)) return { unavailable: `cannot: ${error.message}` };
+    if (error instanceof Unavailable || ['EACCES', 'EROFS', 'ENOSPC'].includes(error.code))
+      return { unavailable: `cannot: ${error.message}` };
     throw error;
   }
 }
@@ -80,11 +118,33 @@ export async function ensureLlamaCpp({ log = plainLog } = {}) {
  * Starts one llama.cpp server as a child that ends with this process.
  * Returns {name, url, pid, port, kill(signal), exited, stop()}; `node` is the Node binary to run it with.
  */
-export async function startLlamaServer({ name = LLAMA_MODEL, port = 0, parallel = 4, contextSize = 2048, node = process.execPath, log = plainLog } = {}) {
+export async function startLlamaServer({
+  name = LLAMA_MODEL,
+  port = 0,
+  parallel = 4,
+  contextSize = 2048,
+  node = process.execPath,
+  log = plainLog,
+} = {}) {
   const library = await ensureLlamaCpp({ log });
   if (library.unavailable) throw new Error(library.unavailable);
   const began = Date.now();
-  const args = [SERVER, '--lib', library.libDir, '--model', library.modelPath, '--port', port, '--parallel', parallel, '--ctx-size', contextSize, '--alias', LLAMA_MODEL, '--exit-with-stdin'];
+  const args = [
+    SERVER,
+    '--lib',
+    library.libDir,
+    '--model',
+    library.modelPath,
+    '--port',
+    port,
+    '--parallel',
+    parallel,
+    '--ctx-size',
+    contextSize,
+    '--alias',
+    LLAMA_MODEL,
+    '--exit-with-stdin',
+  ];
   const child = spawn(node, args.map(String), { stdio: ['pipe', 'pipe', 'pipe'] });
   child.stdin.on('error', () => {});
   let stderr = '';
@@ -92,7 +152,11 @@ export async function startLlamaServer({ name = LLAMA_MODEL, port = 0, parallel 
   const exited = new Promise((resolve) => child.once('close', (status, signal) => resolve({ status, signal })));
   child.once('error', (error) => (stderr += error.message));
   const firstLine = new Promise((resolve) => createInterface({ input: child.stdout }).once('line', resolve));
-  const line = await Promise.race([firstLine, exited.then(() => undefined), sleep(START_LIMIT_MS, undefined, { ref: false })]);
+  const line = await Promise.race([
+    firstLine,
+    exited.then(() => undefined),
+    sleep(START_LIMIT_MS, undefined, { ref: false }),
+  ]);
   if (!line) {
     child.kill('SIGKILL');
     throw new Error(`llama-server.mjs was not ready within ${seconds(START_LIMIT_MS)}:\n${stderr}`);
@@ -112,7 +176,9 @@ export async function startLlamaServer({ name = LLAMA_MODEL, port = 0, parallel 
 async function main() {
   const [flag, count] = process.argv.slice(2);
   if (flag && flag !== '--start') {
-    console.log(`usage: node tools/engines/llama-cpp.mjs [--start N]\nInstalls node-llama-cpp ${NODE_LLAMA_CPP_VERSION} and a tiny model into ${cacheRoot()}; with --start, runs N engines until Ctrl-C.\nNeeds ${LLAMA_NEEDS}.`);
+    console.log(
+      `usage: node tools/engines/llama-cpp.mjs [--start N]\nInstalls node-llama-cpp ${NODE_LLAMA_CPP_VERSION} and a tiny model into ${cacheRoot()}; with --start, runs N engines until Ctrl-C.\nNeeds ${LLAMA_NEEDS}.`,
+    );
     return;
   }
   const library = await ensureLlamaCpp();
@@ -120,7 +186,8 @@ async function main() {
   if (library.unavailable) process.exitCode = 1;
   if (library.unavailable || !flag) return;
   const servers = [];
-  for (let index = 1; index <= (Number(count) || 1); index++) servers.push(await startLlamaServer({ name: `llama-${index}` }));
+  for (let index = 1; index <= (Number(count) || 1); index++)
+    servers.push(await startLlamaServer({ name: `llama-${index}` }));
   for (const { name, url, pid } of servers) console.log(JSON.stringify({ name, url, pid }));
   await new Promise((resolve) => ['SIGINT', 'SIGTERM'].forEach((signal) => process.once(signal, resolve)));
   await Promise.all(servers.map((server) => server.stop()));

@@ -9,8 +9,15 @@ const PENALTY_TAIL = 64; // llama.cpp's repeat_last_n
 
 export async function loadLibrary(libDir) {
   const library = await import(pathToFileURL(join(libDir, 'node_modules', 'node-llama-cpp', 'dist', 'index.js')).href);
-  const llama = await library.getLlama({ gpu: false, build: 'never', skipDownload: true, progressLogs: false, logLevel: 'error', maxThreads: 1 });
-  return { library, llama };
+  const llama = await library.getLlama({
+    gpu: false,
+    build: 'never',
+    skipDownload: true,
+    progressLogs: false,
+    logLevel: 'error',
+    maxThreads: 1,
+  });
+  return { llama };
 }
 
 /** An error that is answered with a status and llama.cpp's error type. */
@@ -37,7 +44,8 @@ export class StopFilter {
     }
     let keep = 0;
     for (const stop of this.stops) {
-      for (let length = Math.min(stop.length - 1, this.#held.length); length > keep; length--) if (this.#held.endsWith(stop.slice(0, length))) keep = length;
+      for (let length = Math.min(stop.length - 1, this.#held.length); length > keep; length--)
+        if (this.#held.endsWith(stop.slice(0, length))) keep = length;
     }
     return this.#release(this.#held.length - keep);
   }
@@ -52,18 +60,31 @@ export class StopFilter {
 }
 
 export class LlamaEngine {
-  counters = { promptTokens: 0, promptSeconds: 0, predictedTokens: 0, predictedSeconds: 0, tokensMax: 0, processing: 0 };
+  counters = {
+    promptTokens: 0,
+    promptSeconds: 0,
+    predictedTokens: 0,
+    predictedSeconds: 0,
+    tokensMax: 0,
+    processing: 0,
+  };
   #waiting = [];
 
   static async load({ libDir, modelPath, contextSize, parallel }) {
     const engine = new LlamaEngine();
-    const { library, llama } = await loadLibrary(libDir);
+    const { llama } = await loadLibrary(libDir);
     const { Template } = createRequire(join(libDir, 'package.json'))('@huggingface/jinja');
     const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
     const context = await model.createContext({ contextSize, sequences: parallel, threads: 1, batchSize: BATCH });
-    const slots = Array.from({ length: parallel }, (_, id) => ({ id, busy: false, usedAt: 0, sequence: context.getSequence() }));
+    const slots = Array.from({ length: parallel }, (_, id) => ({
+      id,
+      busy: false,
+      usedAt: 0,
+      sequence: context.getSequence(),
+    }));
     const metadata = model.fileInfo.metadata;
-    Object.assign(engine, { library, llama, model, context, slots, contextSize: context.contextSize, metadata });
+    const fullStop = model.tokenize('.').at(-1);
+    Object.assign(engine, { llama, fullStop, model, context, slots, contextSize: context.contextSize, metadata });
     engine.chatTemplate = metadata.tokenizer.chat_template;
     engine.template = new Template(engine.chatTemplate);
     return engine;
@@ -78,7 +99,12 @@ export class LlamaEngine {
   }
 
   renderChat(messages) {
-    return this.template.render({ messages, add_generation_prompt: true, bos_token: this.model.tokens.bosString, eos_token: this.model.tokens.eosString });
+    return this.template.render({
+      messages,
+      add_generation_prompt: true,
+      bos_token: this.model.tokens.bosString,
+      eos_token: this.model.tokens.eosString,
+    });
   }
 
   tokenize(text, addSpecial = false) {
@@ -122,7 +148,12 @@ export class LlamaEngine {
     const { tokens, signal } = request;
     if (tokens.length >= this.contextSize) {
       const counts = { n_prompt_tokens: tokens.length, n_ctx: this.contextSize };
-      throw new RequestError(400, 'exceed_context_size_error', `request (${tokens.length} tokens) exceeds the available context size (${this.contextSize} tokens), try increasing it`, counts);
+      throw new RequestError(
+        400,
+        'exceed_context_size_error',
+        `request (${tokens.length} tokens) exceeds the available context size (${this.contextSize} tokens), try increasing it`,
+        counts,
+      );
     }
     const slot = await this.#takeSlot(tokens, signal);
     try {
@@ -141,7 +172,6 @@ export class LlamaEngine {
     const tail = tokens.slice(-PENALTY_TAIL);
     const options = { ...sampling };
     if (penalties) options.repeatPenalty = { ...penalties, punishTokens: () => tail };
-    if (ignoreEos) options.tokenBias = new this.library.TokenBias(this.model.tokenizer).set(this.model.tokens.eos, 'never');
     const filter = new StopFilter(stops);
     let finishReason = 'length';
     let completionTokens = 0;
@@ -159,7 +189,7 @@ export class LlamaEngine {
     };
     if (limit > 0) {
       finishReason = 'stop'; // the loop ends by itself only at the end-of-text token
-      for await (const token of sequence.evaluate(tokens.slice(cachedTokens), options)) {
+      for await (const token of this.#tokens(sequence, tokens.slice(cachedTokens), options, ignoreEos)) {
         firstAt ??= performance.now();
         if (signal.aborted) {
           account();
@@ -180,6 +210,26 @@ export class LlamaEngine {
     const rest = filter.stopped ? '' : filter.end();
     if (rest) yield { text: rest };
     yield { done: { finishReason, promptTokens: tokens.length, cachedTokens, completionTokens, ...account() } };
+  }
+
+  /**
+   * The generated tokens, without the end-of-text one. With ignoreEos that one is replaced by a full stop and generation
+   * goes on (the library refuses to forbid it by a bias, as llama.cpp's server does).
+   */
+  async *#tokens(sequence, prompt, options, ignoreEos) {
+    const generated = sequence.evaluate(prompt, { ...options, yieldEogToken: true });
+    try {
+      let next = await generated.next();
+      while (!next.done) {
+        const ends = this.model.isEogToken(next.value);
+        if (ends && !ignoreEos) return;
+        const token = ends ? this.fullStop : next.value;
+        yield token;
+        next = await generated.next(token);
+      }
+    } finally {
+      await generated.return();
+    }
   }
 
   /** Embeddings by a context of their own, made when first asked for; one text at a time. */

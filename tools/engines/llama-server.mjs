@@ -36,9 +36,18 @@ function readSampling(body) {
   const frequencyPenalty = number(body, 'frequency_penalty', 0);
   const penalty = number(body, 'repeat_penalty', 1);
   const seed = number(body, 'seed', -1);
-  const sampling = { temperature: number(body, 'temperature', 0.8), topK: number(body, 'top_k', 40), topP: number(body, 'top_p', 0.95), minP: number(body, 'min_p', 0.05) };
+  const sampling = {
+    temperature: number(body, 'temperature', 0.8),
+    topK: number(body, 'top_k', 40),
+    topP: number(body, 'top_p', 0.95),
+    minP: number(body, 'min_p', 0.05),
+  };
   sampling.seed = seed >= 0 ? seed : randomBytes(4).readUInt32LE();
-  return { sampling, penalties: presencePenalty || frequencyPenalty || penalty !== 1 ? { presencePenalty, frequencyPenalty, penalty } : undefined };
+  return {
+    sampling,
+    penalties:
+      presencePenalty || frequencyPenalty || penalty !== 1 ? { presencePenalty, frequencyPenalty, penalty } : undefined,
+  };
 }
 
 function readRequest(engine, body, prompt, signal) {
@@ -46,10 +55,22 @@ function readRequest(engine, body, prompt, signal) {
   const stops = [body.stop ?? []].flat();
   if (!stops.every((stop) => typeof stop === 'string')) throw bad('"stop" has to be a string or an array of strings');
   const { sampling, penalties } = readSampling(body);
-  const maxTokens = number(body, 'max_completion_tokens', undefined) ?? number(body, 'max_tokens', undefined) ?? number(body, 'n_predict', -1);
+  const maxTokens =
+    number(body, 'max_completion_tokens', undefined) ??
+    number(body, 'max_tokens', undefined) ??
+    number(body, 'n_predict', -1);
   const tokens = Array.isArray(prompt) ? prompt : engine.tokenize(prompt, true);
-  if (tokens.length === 0 || !tokens.every(Number.isInteger)) throw bad('the prompt has to be a text or an array of token ids');
-  return { tokens, maxTokens, stops: stops.filter(Boolean), sampling, penalties, ignoreEos: body.ignore_eos === true, signal };
+  if (tokens.length === 0 || !tokens.every(Number.isInteger))
+    throw bad('the prompt has to be a text or an array of token ids');
+  return {
+    tokens,
+    maxTokens,
+    stops: stops.filter(Boolean),
+    sampling,
+    penalties,
+    ignoreEos: body.ignore_eos === true,
+    signal,
+  };
 }
 
 /** The differences between the chat and the text completion formats. */
@@ -62,8 +83,11 @@ const CHAT = {
   last: { delta: {} },
   whole: (text) => ({ message: { role: 'assistant', content: text } }),
   prompt: (engine, body) => {
-    if (!Array.isArray(body.messages) || body.messages.length === 0) throw bad('"messages" is required and has to be an array with at least one message');
-    return engine.renderChat(body.messages.map(({ role, content, ...rest }) => ({ role, content: plainContent(content), ...rest })));
+    if (!Array.isArray(body.messages) || body.messages.length === 0)
+      throw bad('"messages" is required and has to be an array with at least one message');
+    return engine.renderChat(
+      body.messages.map(({ role, content, ...rest }) => ({ role, content: plainContent(content), ...rest })),
+    );
   },
 };
 const TEXT = {
@@ -119,14 +143,25 @@ async function complete(engine, format, body, response) {
   const controller = new AbortController();
   response.once('close', () => controller.abort(new Error('the client left')));
   const request = readRequest(engine, body, format.prompt(engine, body), controller.signal);
-  const base = { created: Math.floor(Date.now() / 1000), model: typeof body.model === 'string' ? body.model : options.alias, system_fingerprint: buildInfo(engine), id: format.prefix + randomBytes(16).toString('hex') };
+  const base = {
+    created: Math.floor(Date.now() / 1000),
+    model: typeof body.model === 'string' ? body.model : options.alias,
+    system_fingerprint: buildInfo(engine),
+    id: format.prefix + randomBytes(16).toString('hex'),
+  };
   const choice = (part, finish_reason = null) => [{ index: 0, ...part, logprobs: null, finish_reason }];
   const pieces = engine.generate(request);
   if (body.stream !== true) {
     let text = '';
     for await (const piece of pieces) {
       if (piece.text) text += piece.text;
-      else sendJson(response, 200, { choices: choice(format.whole(text), piece.done.finishReason), object: format.object, ...base, ...usageAndTimings(piece.done) });
+      else
+        sendJson(response, 200, {
+          choices: choice(format.whole(text), piece.done.finishReason),
+          object: format.object,
+          ...base,
+          ...usageAndTimings(piece.done),
+        });
     }
     return;
   }
@@ -146,7 +181,10 @@ async function complete(engine, format, body, response) {
       continue;
     }
     const { usage, timings } = usageAndTimings(piece.done);
-    await send(choice(format.last, piece.done.finishReason), body.stream_options?.include_usage ? undefined : { timings });
+    await send(
+      choice(format.last, piece.done.finishReason),
+      body.stream_options?.include_usage ? undefined : { timings },
+    );
     if (body.stream_options?.include_usage) await send([], { usage, timings });
     response.end('data: [DONE]\n\n');
   }
@@ -154,23 +192,33 @@ async function complete(engine, format, body, response) {
 
 async function embeddings(engine, body, response) {
   const inputs = Array.isArray(body.input) ? body.input : [body.input];
-  if (inputs.length === 0 || !inputs.every((input) => typeof input === 'string' && input.length > 0)) throw bad('"input" has to be a text or an array of texts');
+  if (inputs.length === 0 || !inputs.every((input) => typeof input === 'string' && input.length > 0))
+    throw bad('"input" has to be a text or an array of texts');
   const data = [];
   let tokens = 0;
   for (const input of inputs) {
     const { vector, tokens: count } = await engine.embed(input);
     tokens += count;
-    const embedding = body.encoding_format === 'base64' ? Buffer.from(Float32Array.from(vector).buffer).toString('base64') : vector;
+    const embedding =
+      body.encoding_format === 'base64' ? Buffer.from(Float32Array.from(vector).buffer).toString('base64') : vector;
     data.push({ object: 'embedding', embedding, index: data.length });
   }
-  sendJson(response, 200, { model: options.alias, object: 'list', usage: { prompt_tokens: tokens, total_tokens: tokens }, data });
+  sendJson(response, 200, {
+    model: options.alias,
+    object: 'list',
+    usage: { prompt_tokens: tokens, total_tokens: tokens },
+    data,
+  });
 }
 
 const buildInfo = (engine) => `${engine.llama.llamaCppRelease.release}-node-llama-cpp`;
 
 function props(engine) {
   return {
-    default_generation_settings: { n_ctx: engine.contextSize, params: { n_predict: -1, temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, seed: 4294967295 } },
+    default_generation_settings: {
+      n_ctx: engine.contextSize,
+      params: { n_predict: -1, temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, seed: 4294967295 },
+    },
     total_slots: engine.slots.length,
     model_alias: options.alias,
     model_path: options.model,
@@ -185,8 +233,17 @@ function props(engine) {
 
 const started = Math.floor(Date.now() / 1000);
 function models(engine) {
-  const meta = { n_ctx: engine.contextSize, n_ctx_train: engine.model.trainContextSize, n_embd: engine.model.embeddingVectorSize, n_vocab: engine.metadata.tokenizer.ggml.tokens.length, size: engine.model.size };
-  return { object: 'list', data: [{ id: options.alias, object: 'model', created: started, owned_by: 'llamacpp', meta }] };
+  const meta = {
+    n_ctx: engine.contextSize,
+    n_ctx_train: engine.model.trainContextSize,
+    n_embd: engine.model.embeddingVectorSize,
+    n_vocab: engine.metadata.tokenizer.ggml.tokens.length,
+    size: engine.model.size,
+  };
+  return {
+    object: 'list',
+    data: [{ id: options.alias, object: 'model', created: started, owned_by: 'llamacpp', meta }],
+  };
 }
 
 /** llama.cpp's metrics, without those that only its own server can know (decode calls, busy slots per decode). */
@@ -198,22 +255,40 @@ function metrics(engine) {
     ['tokens_predicted_total', 'counter', 'Number of generation tokens processed.', c.predictedTokens],
     ['tokens_predicted_seconds_total', 'counter', 'Predict process time', c.predictedSeconds],
     ['n_tokens_max', 'counter', 'Largest observed n_tokens.', c.tokensMax],
-    ['prompt_tokens_seconds', 'gauge', 'Average prompt throughput in tokens/s.', c.promptSeconds ? c.promptTokens / c.promptSeconds : 0],
-    ['predicted_tokens_seconds', 'gauge', 'Average generation throughput in tokens/s.', c.predictedSeconds ? c.predictedTokens / c.predictedSeconds : 0],
+    [
+      'prompt_tokens_seconds',
+      'gauge',
+      'Average prompt throughput in tokens/s.',
+      c.promptSeconds ? c.promptTokens / c.promptSeconds : 0,
+    ],
+    [
+      'predicted_tokens_seconds',
+      'gauge',
+      'Average generation throughput in tokens/s.',
+      c.predictedSeconds ? c.predictedTokens / c.predictedSeconds : 0,
+    ],
     ['requests_processing', 'gauge', 'Number of requests processing.', c.processing],
     ['requests_deferred', 'gauge', 'Number of requests deferred.', engine.deferred],
   ];
-  return rows.map(([name, type, help, value]) => `# HELP llamacpp:${name} ${help}\n# TYPE llamacpp:${name} ${type}\nllamacpp:${name} ${value}\n`).join('');
+  return rows
+    .map(
+      ([name, type, help, value]) =>
+        `# HELP llamacpp:${name} ${help}\n# TYPE llamacpp:${name} ${type}\nllamacpp:${name} ${value}\n`,
+    )
+    .join('');
 }
 
 function tokenize(engine, body) {
   if (typeof body.content !== 'string') throw bad('"content" has to be a text');
   const tokens = engine.tokenize(body.content, body.add_special === true);
-  return { tokens: body.with_pieces ? tokens.map((id) => ({ id, piece: engine.model.detokenize([id], true) })) : tokens };
+  return {
+    tokens: body.with_pieces ? tokens.map((id) => ({ id, piece: engine.model.detokenize([id], true) })) : tokens,
+  };
 }
 
 function detokenize(engine, body) {
-  if (!Array.isArray(body.tokens) || !body.tokens.every(Number.isInteger)) throw bad('"tokens" has to be an array of numbers');
+  if (!Array.isArray(body.tokens) || !body.tokens.every(Number.isInteger))
+    throw bad('"tokens" has to be an array of numbers');
   return { content: engine.model.detokenize(body.tokens) };
 }
 
@@ -221,7 +296,17 @@ const GET = {
   '/health': (engine, response) => sendJson(response, 200, { status: 'ok' }),
   '/v1/models': (engine, response) => sendJson(response, 200, models(engine)),
   '/props': (engine, response) => sendJson(response, 200, props(engine)),
-  '/slots': (engine, response) => sendJson(response, 200, engine.slots.map((slot) => ({ id: slot.id, n_ctx: engine.contextSize, speculative: false, is_processing: slot.busy }))),
+  '/slots': (engine, response) =>
+    sendJson(
+      response,
+      200,
+      engine.slots.map((slot) => ({
+        id: slot.id,
+        n_ctx: engine.contextSize,
+        speculative: false,
+        is_processing: slot.busy,
+      })),
+    ),
   '/metrics': (engine, response) => {
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' });
     response.end(metrics(engine));
@@ -234,8 +319,16 @@ const POST = {
   '/tokenize': (engine, body, response) => sendJson(response, 200, tokenize(engine, body)),
   '/detokenize': (engine, body, response) => sendJson(response, 200, detokenize(engine, body)),
 };
-for (const [path, alias] of [['/v1/models', '/models'], ['/health', '/v1/health']]) GET[alias] = GET[path];
-for (const [path, alias] of [['/v1/chat/completions', '/chat/completions'], ['/v1/embeddings', '/embeddings']]) POST[alias] = POST[path];
+for (const [path, alias] of [
+  ['/v1/models', '/models'],
+  ['/health', '/v1/health'],
+])
+  GET[alias] = GET[path];
+for (const [path, alias] of [
+  ['/v1/chat/completions', '/chat/completions'],
+  ['/v1/embeddings', '/embeddings'],
+])
+  POST[alias] = POST[path];
 
 function sendJson(response, status, value) {
   response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' });
@@ -265,7 +358,8 @@ async function answer(engine, request, response) {
   const path = new URL(request.url, 'http://engine').pathname;
   try {
     if (request.method === 'GET' && Object.hasOwn(GET, path)) GET[path](engine, response);
-    else if (request.method === 'POST' && Object.hasOwn(POST, path)) await POST[path](engine, await readBody(request), response);
+    else if (request.method === 'POST' && Object.hasOwn(POST, path))
+      await POST[path](engine, await readBody(request), response);
     else throw new RequestError(404, 'not_found_error', 'File Not Found');
   } catch (error) {
     if (response.destroyed || response.writableEnded) return;
@@ -281,7 +375,12 @@ async function main() {
     await (await loadLibrary(options.lib)).llama.dispose();
     return;
   }
-  const engine = await LlamaEngine.load({ libDir: options.lib, modelPath: options.model, contextSize: Number(options['ctx-size']), parallel: Number(options.parallel) });
+  const engine = await LlamaEngine.load({
+    libDir: options.lib,
+    modelPath: options.model,
+    contextSize: Number(options['ctx-size']),
+    parallel: Number(options.parallel),
+  });
   const server = createServer((request, response) => answer(engine, request, response));
   const stop = () => {
     setTimeout(() => process.exit(0), STOP_LIMIT_MS).unref();
@@ -292,7 +391,9 @@ async function main() {
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   if (options['exit-with-stdin']) process.stdin.on('end', stop).on('error', stop).resume();
-  server.listen(Number(options.port), options.host, () => process.stdout.write(`${JSON.stringify({ url: `http://${options.host}:${server.address().port}` })}\n`));
+  server.listen(Number(options.port), options.host, () =>
+    process.stdout.write(`${JSON.stringify({ url: `http://${options.host}:${server.address().port}` })}\n`),
+  );
 }
 
 await main();

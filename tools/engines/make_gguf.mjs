@@ -11,12 +11,16 @@ const FEED_FORWARD = 96;
 const CONTEXT = 4096;
 const ALIGNMENT = 32;
 const SPACE = '\u2581'; // how SentencePiece writes a space
-const WORDS = `a and are as at away before bridge bright by calm chair city clear cold day deep door east every evening far field fire
+const WORDS =
+  `a and are as at away before bridge bright by calm chair city clear cold day deep door east every evening far field fire
 first flower for forest from garden gentle glass grass green hand hill home house in into island lake lamp later leaf letter light
 like little long meadow moon morning mountain music near never night north now ocean of old on once open over paper path quiet rain
 river road sea shadow silver sky slow small snow soft song south spring star stone story street summer sun table that the then there
-through time to tree under valley voice warm water west when white wind window winter with word year young`.split(/\s+/);
-const CHAT_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+through time to tree under valley voice warm water west when white wind window winter with word year young`.split(
+    /\s+/,
+  );
+const CHAT_TEMPLATE =
+  "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
 
 /** Seeded uniform numbers (mulberry32) and from them normal ones (Box-Muller). */
 function makeRandom(seed) {
@@ -50,13 +54,18 @@ function makeVocabulary() {
   for (const mark of [',', '.']) once(mark, -20, 0);
   once(SPACE, -30, NEVER);
   for (let code = 33; code < 127; code++) once(String.fromCharCode(code), -30, NEVER);
-  for (const word of WORDS) for (let length = 1; length < word.length; length++) once(SPACE + word.slice(0, length), -20 + length / 10, NEVER);
+  for (const word of WORDS)
+    for (let length = 1; length < word.length; length++) once(SPACE + word.slice(0, length), -20 + length / 10, NEVER);
   return tokens;
 }
 
 function makeTensors(vocabulary) {
   const normal = makeRandom(SEED);
-  const matrix = (inputs, outputs, scale) => Object.assign(Float32Array.from({ length: inputs * outputs }, () => normal() * scale), { dims: [inputs, outputs] });
+  const matrix = (inputs, outputs, scale) =>
+    Object.assign(
+      Float32Array.from({ length: inputs * outputs }, () => normal() * scale),
+      { dims: [inputs, outputs] },
+    );
   const ones = () => Object.assign(new Float32Array(HIDDEN).fill(1), { dims: [HIDDEN] });
   const clearRow0 = (tensor) => (tensor.fill(0, 0, tensor.dims[0]), tensor);
   // Hidden value 0 is the same constant everywhere: no layer writes it, and the output reads it as a bias per token.
@@ -99,7 +108,13 @@ const f32 = (value) => {
 const text = (value) => Buffer.concat([u64(Buffer.byteLength(value)), Buffer.from(value)]);
 
 // The value types of GGUF that are used here, by their numbers in the format.
-const TYPES = { u32: [4, u32], i32: [5, u32], f32: [6, f32], bool: [7, (value) => Buffer.from([value ? 1 : 0])], string: [8, text] };
+const TYPES = {
+  u32: [4, u32],
+  i32: [5, u32],
+  f32: [6, f32],
+  bool: [7, (value) => Buffer.from([value ? 1 : 0])],
+  string: [8, text],
+};
 const ARRAY = 9;
 
 function field(key, type, value) {
@@ -147,7 +162,14 @@ export function makeGguf() {
     data.push(bytes, padding);
     offset += bytes.length + padding.length;
   }
-  const head = Buffer.concat([Buffer.from('GGUF'), u32(3), u64(Object.keys(tensors).length), u64(fields.length), ...fields.map((entry) => field(...entry)), ...infos]);
+  const head = Buffer.concat([
+    Buffer.from('GGUF'),
+    u32(3),
+    u64(Object.keys(tensors).length),
+    u64(fields.length),
+    ...fields.map((entry) => field(...entry)),
+    ...infos,
+  ]);
   const padding = Buffer.alloc((ALIGNMENT - (head.length % ALIGNMENT)) % ALIGNMENT);
   return Buffer.concat([head, padding, ...data]);
 }

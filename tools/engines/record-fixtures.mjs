@@ -15,7 +15,26 @@ const CAPTURE_LIMIT_MS = 20_000;
 
 /** Members and texts whose values differ from one recording to the next (or one machine to the next). */
 export const VOLATILE = {
-  keys: ['id', 'created', 'created_at', 'completed_at', 'request_id', 'item_id', 'response_id', 'system_fingerprint', 'root', 'lora_path', 'content', 'text', 'delta', 'reasoning', 'token', 'bytes', 'logprob', 'embedding'],
+  keys: [
+    'id',
+    'created',
+    'created_at',
+    'completed_at',
+    'request_id',
+    'item_id',
+    'response_id',
+    'system_fingerprint',
+    'root',
+    'lora_path',
+    'content',
+    'text',
+    'delta',
+    'reasoning',
+    'token',
+    'bytes',
+    'logprob',
+    'embedding',
+  ],
   notes: [
     'ids, times and system_fingerprint are new in every recording',
     'generated texts, tokens and log probabilities come from random weights; they can differ on another kind of CPU',
@@ -30,14 +49,28 @@ async function exchange(engine, call, paths) {
   const method = call.method ?? 'POST';
   const body = call.raw ?? (call.body && JSON.stringify(call.body).replaceAll('ADAPTERS/', `${paths.adapters}/`));
   const headers = { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...call.headers };
-  const response = await fetch(engine.url + call.path, { method, headers, body, signal: AbortSignal.timeout(CALL_LIMIT_MS) });
+  const response = await fetch(engine.url + call.path, {
+    method,
+    headers,
+    body,
+    signal: AbortSignal.timeout(CALL_LIMIT_MS),
+  });
   const text = (await response.text()).replaceAll(paths.adapters, '/adapters').replaceAll(paths.model, '/models/tiny');
-  const kept = [...response.headers].filter(([name]) => name === 'content-type' || name === 'allow' || name === 'retry-after' || name.startsWith('x-'));
+  const kept = [...response.headers].filter(
+    ([name]) => name === 'content-type' || name === 'allow' || name === 'retry-after' || name.startsWith('x-'),
+  );
   const request = { method, path: call.path };
   if (Object.keys(headers).length > 0) request.headers = headers;
   if (call.raw !== undefined) request.body = call.raw;
   else if (call.body) request.body = JSON.parse(JSON.stringify(call.body).replaceAll('ADAPTERS/', '/adapters/'));
-  return { request, response: { status: response.status, headers: Object.fromEntries(kept), body: parseBody(text, response.headers.get('content-type') ?? '') } };
+  return {
+    request,
+    response: {
+      status: response.status,
+      headers: Object.fromEntries(kept),
+      body: parseBody(text, response.headers.get('content-type') ?? ''),
+    },
+  };
 }
 
 /** JSON as a value, an event stream as an array of its lines, anything else as text. */
@@ -57,11 +90,14 @@ async function recordAll(engine, calls, paths) {
 async function recordOverload(engine, paths) {
   const controller = new AbortController();
   const occupy = () =>
-    fetch(engine.url + OCCUPYING.path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(OCCUPYING.body), signal: controller.signal }).then(
-      async (response) => {
-        for await (const _ of response.body); // read to keep it going
-      },
-    );
+    fetch(engine.url + OCCUPYING.path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(OCCUPYING.body),
+      signal: controller.signal,
+    }).then(async (response) => {
+      for await (const _ of response.body); // read to keep it going
+    });
   const occupying = [occupy(), occupy()].map((promise) => promise.catch(() => {}));
   const gauge = (text, name) => Number(new RegExp(`^vllm:${name}\\{[^}]*\\} (\\S+)`, 'm').exec(text)?.[1]);
   await waitFor(
@@ -78,7 +114,9 @@ async function recordOverload(engine, paths) {
 }
 
 async function recordKvEvents(engine, python, paths) {
-  const child = spawn(python, [join(TOOLS_DIR, 'kv_capture.py'), engine.kvEvents, engine.replay], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(python, [join(TOOLS_DIR, 'kv_capture.py'), engine.kvEvents, engine.replay], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const ended = new Promise((resolve) => child.once('close', resolve));
   let current = 'start';
   let ready = false;
@@ -91,7 +129,10 @@ async function recordKvEvents(engine, python, paths) {
     else calls.find((call) => call.name === current).events.push(event);
   });
   try {
-    await waitFor(() => ready || child.exitCode !== null, { limitMs: CAPTURE_LIMIT_MS, message: () => 'kv_capture.py did not get ready' });
+    await waitFor(() => ready || child.exitCode !== null, {
+      limitMs: CAPTURE_LIMIT_MS,
+      message: () => 'kv_capture.py did not get ready',
+    });
     for (const call of KV_CALLS) {
       current = call.name;
       calls.push({ name: call.name, events: [] });
@@ -99,7 +140,10 @@ async function recordKvEvents(engine, python, paths) {
       await sleep(EVENTS_QUIET_MS);
     }
     child.stdin.write('replay 0\n');
-    await waitFor(() => replay || child.exitCode !== null, { limitMs: CAPTURE_LIMIT_MS, message: () => 'kv_capture.py got no replay' });
+    await waitFor(() => replay || child.exitCode !== null, {
+      limitMs: CAPTURE_LIMIT_MS,
+      message: () => 'kv_capture.py got no replay',
+    });
   } finally {
     child.stdin.end();
     const done = await Promise.race([ended.then(() => true), sleep(2000, false)]);
@@ -139,13 +183,21 @@ export async function recordFixtures({ log = plainLog } = {}) {
 
 /** JSON with two spaces, but arrays of plain values on one line (token ids would otherwise be most of the file). */
 function pretty(value) {
-  const flat = (_key, item) => (Array.isArray(item) && item.length > 0 && item.every((x) => x === null || typeof x === 'number') ? `\u0001${JSON.stringify(item)}\u0001` : item);
+  const flat = (_key, item) =>
+    Array.isArray(item) && item.length > 0 && item.every((x) => x === null || typeof x === 'number')
+      ? `\u0001${JSON.stringify(item)}\u0001`
+      : item;
   return `${JSON.stringify(value, flat, 2).replaceAll(/"\\u0001(.*?)\\u0001"/g, '$1')}\n`;
 }
 
 function indexTable({ exchanges, kvEvents }) {
-  const rows = Object.entries(exchanges).map(([name, { request, response }]) => `| ${name} | ${request.method} ${request.path} | ${response.status} |`);
-  const events = kvEvents.calls.map(({ name, events }) => `| ${name} | ${events.flatMap((event) => event.decoded[1].map((e) => e.type)).join(', ') || 'none'} |`);
+  const rows = Object.entries(exchanges).map(
+    ([name, { request, response }]) => `| ${name} | ${request.method} ${request.path} | ${response.status} |`,
+  );
+  const events = kvEvents.calls.map(
+    ({ name, events }) =>
+      `| ${name} | ${events.flatMap((event) => event.decoded[1].map((e) => e.type)).join(', ') || 'none'} |`,
+  );
   return `# What vLLM ${VLLM_VERSION} (CPU) answers
 
 Recorded by \`node tools/engines/record-fixtures.mjs\` from real engines with a tiny random model; \`npm run test:engines\`
@@ -175,15 +227,21 @@ ${events.join('\n')}
 export function writeFixtures(outDir, recorded) {
   mkdirSync(outDir, { recursive: true });
   for (const name of readdirSync(outDir)) if (name.endsWith('.json')) rmSync(join(outDir, name));
-  for (const [name, content] of Object.entries(recorded.exchanges)) writeFileSync(join(outDir, `${name}.json`), pretty(content));
+  for (const [name, content] of Object.entries(recorded.exchanges))
+    writeFileSync(join(outDir, `${name}.json`), pretty(content));
   writeFileSync(join(outDir, 'kv-events.json'), pretty(recorded.kvEvents));
-  writeFileSync(join(outDir, 'index.json'), pretty({ engine: 'vllm', version: VLLM_VERSION, order: Object.keys(recorded.exchanges), volatile: VOLATILE }));
+  writeFileSync(
+    join(outDir, 'index.json'),
+    pretty({ engine: 'vllm', version: VLLM_VERSION, order: Object.keys(recorded.exchanges), volatile: VOLATILE }),
+  );
   writeFileSync(join(outDir, 'INDEX.md'), indexTable(recorded));
 }
 
 async function main() {
   if (process.argv[2]?.startsWith('-')) {
-    console.log('usage: node tools/engines/record-fixtures.mjs [OUT_DIR]\nRecords the answers of a real vLLM; OUT_DIR is libs/engines/fixtures/vllm-0.32 unless given.');
+    console.log(
+      'usage: node tools/engines/record-fixtures.mjs [OUT_DIR]\nRecords the answers of a real vLLM; OUT_DIR is libs/engines/fixtures/vllm-0.32 unless given.',
+    );
     return;
   }
   const outDir = process.argv[2] ?? FIXTURES_DIR;
@@ -195,7 +253,9 @@ async function main() {
       return;
     }
     writeFixtures(outDir, recorded);
-    console.log(`${Object.keys(recorded.exchanges).length} exchanges and ${recorded.kvEvents.calls.length} calls with KV events in ${outDir}`);
+    console.log(
+      `${Object.keys(recorded.exchanges).length} exchanges and ${recorded.kvEvents.calls.length} calls with KV events in ${outDir}`,
+    );
   } finally {
     await stopEngines();
   }

@@ -1,8 +1,8 @@
 // A real vLLM on the CPU for tests: installs it, makes a tiny model, starts engines.
 // As a program: `node tools/engines/vllm.mjs` installs; with `--start N` it also starts N engines until Ctrl-C.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs';
-import { tmpdir, totalmem } from 'node:os';
+import { existsSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import {
@@ -18,6 +18,7 @@ import {
   seconds,
   sleep,
   step,
+  temporaryFolder,
   TOOLS_DIR,
   waitFor,
   withLock,
@@ -182,13 +183,14 @@ class ForkServer {
   #exits = new Map(); // pid -> resolve of the engine's `exited`
 
   constructor(python, log) {
-    this.logDir = mkdtempSync(join(tmpdir(), 'lintel-vllm-'));
+    this.folder = temporaryFolder('lintel-vllm-');
+    this.logDir = this.folder.path;
     this.log = log;
     const errors = openSync(join(this.logDir, 'serve.log'), 'w');
     this.child = spawn(python, [file('serve.py'), this.logDir], {
       cwd: this.logDir,
       stdio: ['pipe', 'pipe', errors],
-      env: { ...process.env, VLLM_CACHE_ROOT: join(cacheRoot(), 'vllm-0.32', 'vllm-cache') },
+      env: { ...process.env, TMPDIR: this.logDir, VLLM_CACHE_ROOT: join(cacheRoot(), 'vllm-0.32', 'vllm-cache') },
     });
     this.child.stdin.on('error', () => {});
     this.ended = new Promise((resolve) => this.child.once('close', resolve)).then(() => {
@@ -197,8 +199,6 @@ class ForkServer {
     });
     this.ready = new Promise((resolve) => (this.setReady = resolve));
     createInterface({ input: this.child.stdout }).on('line', (line) => this.#onLine(line));
-    this.removeLogs = () => rmSync(this.logDir, { recursive: true, force: true });
-    process.once('exit', this.removeLogs);
   }
 
   #onLine(line) {
@@ -248,8 +248,7 @@ class ForkServer {
       this.child.kill('SIGKILL'); // the kernel then kills the engines (parent-death signal)
       await this.ended;
     }
-    process.removeListener('exit', this.removeLogs);
-    this.removeLogs();
+    this.folder.remove();
   }
 }
 
@@ -336,7 +335,7 @@ async function startEngine(spec, server, modelDir, log) {
     if (ended) throw new Error(`engine ${spec.name} ended with status ${ended.status} before it was healthy`);
   } catch (error) {
     kill('SIGKILL');
-    throw new Error(`${error.message}; end of its log:\n${logTail(logFile)}`);
+    throw new Error(`${error.message}; end of its log:\n${logTail(logFile)}`, { cause: error });
   }
   log(`vLLM: engine ${spec.name} healthy at ${url}, pid ${pid} (${seconds(Date.now() - began)})`);
   const zmq = (port) => (spec.pooling ? undefined : `tcp://127.0.0.1:${port}`);
