@@ -34,21 +34,24 @@ const PREBUILT = {
   'linux-arm': 'linux-armv7l',
   'darwin-arm64': 'mac-arm64-metal',
   'darwin-x64': 'mac-x64',
-  'win32-x64': 'win-x64',
-  'win32-arm64': 'win-arm64',
 };
 const SERVER = join(TOOLS_DIR, 'llama-server.mjs');
 
 class Unavailable extends Error {}
 
-/** npm may have been started by another Node than the one that runs this; the one beside this Node comes first. */
+/** The npm on the PATH, else the one beside this Node. */
 function npm(args, cwd) {
-  const command = process.platform === 'win32' ? 'npm.cmd' : 'npm';
   const env = {
     PATH: `${process.env.PATH}${delimiter}${dirname(process.execPath)}`,
     npm_config_update_notifier: 'false',
   };
-  return run(command, args, { cwd, limitMs: INSTALL_LIMIT_MS, env });
+  return run('npm', args, { cwd, limitMs: INSTALL_LIMIT_MS, env });
+}
+
+/** The first error lines that say something. */
+function npmReason(stderr) {
+  const lines = stderr.split('\n').filter((line) => /^npm (error|ERR!) \S/.test(line));
+  return lines.slice(0, 3).join(' | ') || stderr.trim().slice(-300);
 }
 
 async function installLibrary(root, log) {
@@ -72,10 +75,7 @@ async function installLibrary(root, log) {
       ['install', '--omit=optional', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock'],
       root,
     );
-    if (done.code !== 0)
-      throw new Unavailable(
-        `npm install node-llama-cpp failed: ${done.stderr.trim().split('\n').slice(-3).join(' | ')}`,
-      );
+    if (done.code !== 0) throw new Unavailable(`npm install node-llama-cpp failed: ${npmReason(done.stderr)}`);
   });
   await step(log, 'llama.cpp: first load', async () => {
     const done = await run(process.execPath, [SERVER, '--lib', root, '--check'], { limitMs: CHECK_LIMIT_MS });
