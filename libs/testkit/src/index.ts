@@ -1,2 +1,13 @@
+export type { BusUnderTest } from './contract/bus.contract.ts';
+export { busContract } from './contract/bus.contract.ts';
+export type { LogUnderTest } from './contract/event-log.contract.ts';
+export { eventLogContract } from './contract/event-log.contract.ts';
+export type { ReadersUnderTest, SnapshotsUnderTest } from './contract/readers.contract.ts';
+export { readerRegistryContract, snapshotStoreContract } from './contract/readers.contract.ts';
+export { headAfter, sampleCommit, sampleLog, sampleRegistry, stored } from './contract/samples.ts';
+export type { AnchorsUnderTest, FramesUnderTest } from './contract/streams.contract.ts';
+export { anchorStreamContract, frameStreamContract } from './contract/streams.contract.ts';
+export { eventually } from './eventually.ts';
+export { spec } from './spec.ts';
 export type { LaunchedPostgres, LaunchPostgresOptions } from './launch-postgres.ts';
 export { launchPostgres } from './launch-postgres.ts';
