@@ -1,0 +1,14 @@
+export type { Checkpoint } from './checkpoints.reader.ts';
+export { CheckpointsReader } from './checkpoints.reader.ts';
+export type { CommitQuery } from './commits.reader.ts';
+export { CommitsReader } from './commits.reader.ts';
+export { PoliciesReader, ReplicasReader, TenantsReader } from './configuration.readers.ts';
+export type { DatabaseOptions } from './database.ts';
+export { Database, openDatabase } from './database.ts';
+export { migrate } from './migrate.ts';
+export { eventProjections, frameProjections, projections } from './projections.ts';
+export type { RequestQuery, RequestSummary } from './requests.reader.ts';
+export { RequestsReader } from './requests.reader.ts';
+export type * from './rows.ts';
+export type { PostgresProjectionStoreOptions } from './store.ts';
+export { PostgresProjectionStore } from './store.ts';

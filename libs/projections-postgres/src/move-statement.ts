@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import type { Change, ColumnKind, Move, Generation, Table, Value } from '#libs/projections';
+import { binaryArray, pgTypes } from './binary-array.ts';
+import { quote } from './ddl.ts';
+
+export interface Statement {
+  /** Same text, same name: prepared once per connection. */
+  readonly name: string;
+  readonly text: string;
+  readonly values: unknown[];
+}
+
+interface Group {
+  readonly table: Table;
+  readonly op: Change['op'];
+  readonly columns: readonly string[];
+  readonly rows: Record<string, Value>[];
+}
+
+/** Changes that one `unnest` can carry: same table, same kind, same columns. */
+function group(changes: Move['changes']): Group[] {
+  const groups = new Map<string, Group>();
+  for (const [table, byKey] of changes.tables) {
+    let puts: Group | undefined;
+    for (const { op, row } of byKey.values()) {
+      if (op === 'put') {
+        if (puts === undefined) {
+          puts = { table, op, columns: Object.keys(table.columns), rows: [] };
+          groups.set(`${table.name} put`, puts);
+        }
+        puts.rows.push(row);
+        continue;
+      }
+      const columns = op === 'delete' ? [...table.key] : Object.keys(row).sort();
+      const id = `${table.name} ${op} ${columns.join()}`;
+      const known = groups.get(id);
+      if (known === undefined) groups.set(id, { table, op, columns, rows: [row] });
+      else known.rows.push(row);
+    }
+  }
+  return [...groups.values()];
+}
+
+/** `unnest($7::text[], …)` over the group's rows; the arrays are appended to `values`. */
+function unnest({ table, columns, rows }: Group, values: unknown[]): string {
+  const arrays = columns.map((column) => {
+    const kind = table.columns[column] as ColumnKind;
+    values.push(
+      binaryArray(
+        kind,
+        rows.map((row) => row[column] as Value),
+      ),
+    );
+    return `$${values.length}::${pgTypes[kind].sql}[]`;
+  });
+  return `unnest(${arrays.join(', ')}) as u(${columns.map(quote).join(', ')})`;
+}
+
+function write(schema: string, change: Group, values: unknown[]): string {
+  const { table, op, columns } = change;
+  const place = `${quote(schema)}.${quote(table.name)}`;
+  const source = unnest(change, values);
+  const sameRow = table.key.map((column) => `t.${quote(column)} = u.${quote(column)}`).join(' and ');
+  const others = columns.filter((column) => !table.key.includes(column)).map(quote);
+  if (op === 'delete')
+    return `delete from ${place} t using ${source} where ${sameRow} and exists (select 1 from moved)`;
+  if (op === 'patch') {
+    const set = others.map((column) => `${column} = u.${column}`).join(', ');
+    return `update ${place} t set ${set} from ${source} where ${sameRow} and exists (select 1 from moved)`;
+  }
+  const key = table.key.map(quote).join(', ');
+  const update = others.map((column) => `${column} = excluded.${column}`).join(', ');
+  const names = columns.map(quote).join(', ');
+  return (
+    `insert into ${place} (${names}) select ${names} from ${source} where exists (select 1 from moved) ` +
+    `on conflict (${key}) do ${others.length === 0 ? 'nothing' : `update set ${update}`}`
+  );
+}
+
+/** Moves the checkpoint if it is where we left it and the build is in use: everything else in the statement hangs on this. */
+const guard = `
+  update lintel.projection set seq = $5, writer = $6, items = items + $7, head_seq = greatest(head_seq, $8, $5),
+    counts = counts || (select coalesce(jsonb_object_agg(c.key, coalesce((counts ->> c.key)::int8, 0) + c.value::int8), '{}')
+      from jsonb_each_text($9::jsonb) c),
+    halted_seq = null, halted_code = null, halted_reason = null, moved_at = clock_timestamp(), reported_at = clock_timestamp()
+  where name = $1 and version = $2 and generation = $3 and seq = $4 and phase <> 'retired'
+  returning 1`;
+
+/**
+ * One statement for checkpoint and rows. Several tables are several `with` parts: all see the database as it was before, and no row stands in
+ * two of them, because a batch holds at most one change per row. Answers `moved`: 1 or 0.
+ */
+export function moveStatement(schema: string, generation: Generation, move: Move): Statement {
+  const counts = Object.fromEntries(move.changes.counts);
+  const { name, version, generation: number } = generation;
+  const values: unknown[] = [name, version, number, move.fromSeq, move.toSeq, move.writer, move.items, move.headSeq];
+  values.push(JSON.stringify(counts));
+  const parts = group(move.changes).map((change, index) => `w${index} as (${write(schema, change, values)})`);
+  const text = `with ${[`moved as (${guard})`, ...parts].join(', ')} select count(*)::int4 as moved from moved`;
+  return { name: createHash('sha1').update(text).digest('base64url'), text, values };
+}

@@ -1,0 +1,169 @@
+import type { Generation, Halt, Move, Opened, Projection, ProjectionStore, Row, StateRows } from '#libs/projections';
+import { projectionId } from '#libs/projections';
+import { CodedError } from '#libs/kernel';
+import type pg from 'pg';
+import type { Database } from './database.ts';
+import { quote, schemaName, shapeOf, tableStatements, viewStatements } from './ddl.ts';
+import { databaseError, isMissingPartition } from './errors.ts';
+import { moveStatement } from './move-statement.ts';
+import { Partitions } from './partitions.ts';
+
+interface CatalogRow {
+  readonly name: string;
+  readonly version: number;
+  readonly generation: number;
+  readonly schema_name: string;
+  readonly shape: string;
+  readonly phase: 'live' | 'building' | 'retired';
+  readonly seq: number;
+}
+
+export interface PostgresProjectionStoreOptions {
+  /** Opens the build beside the live one, made when there is none. Default: the live one. */
+  readonly building?: boolean;
+}
+
+export class PostgresProjectionStore implements ProjectionStore {
+  readonly #database: Database;
+  readonly #partitions: Partitions;
+  readonly #building: boolean;
+
+  constructor(database: Database, options: PostgresProjectionStoreOptions = {}) {
+    this.#database = database;
+    this.#partitions = new Partitions(database);
+    this.#building = options.building ?? false;
+  }
+
+  async open(projection: Projection): Promise<Opened> {
+    return await this.#database.transaction(async (client) => {
+      // One at a time, so that two processes that start together make the tables once.
+      await client.query(`select pg_advisory_xact_lock(hashtext('lintel.projection'))`);
+      const build = await this.#find(client, projection);
+      if (build.shape !== shapeOf(projection)) {
+        throw new CodedError(
+          'PROJECTION_SHAPE_CHANGED',
+          `${projectionId(projection)} has other tables than this version had when they were made`,
+          {
+            advice: 'A changed table needs a new version number of its projection.',
+          },
+        );
+      }
+      const state: StateRows = await this.#state(client, build, projection);
+      const { name, version, generation, seq } = build;
+      return {
+        generation: { name, version, generation },
+        phase: build.phase === 'live' ? 'live' : 'building',
+        seq,
+        state,
+      };
+    });
+  }
+
+  async #find(client: pg.PoolClient, projection: Projection): Promise<CatalogRow> {
+    const { rows } = await client.query<CatalogRow>(
+      `select name, version, generation, schema_name, shape, phase, seq from lintel.projection where name = $1 order by generation`,
+      [projection.name],
+    );
+    const live = rows.find(({ phase }) => phase === 'live');
+    if (live === undefined) return await this.#create(client, projection, rows, 'live');
+    if (live.version === projection.version && !this.#building) return live;
+    if (live.version > projection.version) {
+      throw new CodedError(
+        'PROJECTION_SUPERSEDED',
+        `${projectionId(live)} is in use; this is ${projectionId(projection)}`,
+        {
+          advice: 'This process is older than the one that built the tables: upgrade it.',
+        },
+      );
+    }
+    const building = rows.find(({ phase }) => phase === 'building');
+    if (building?.version === projection.version) return building;
+    if (building !== undefined) {
+      await client.query(
+        `update lintel.projection set phase = 'retired', retired_at = now() where name = $1 and phase = 'building'`,
+        [projection.name],
+      );
+    }
+    return await this.#create(client, projection, rows, 'building');
+  }
+
+  async #create(
+    client: pg.PoolClient,
+    projection: Projection,
+    before: readonly CatalogRow[],
+    phase: 'live' | 'building',
+  ): Promise<CatalogRow> {
+    const { name, version } = projection;
+    const generation = 1 + Math.max(0, ...before.map((row) => row.generation));
+    const schema = schemaName(name, version, generation);
+    await client.query(`create schema ${quote(schema)}`);
+    for (const table of projection.tables) {
+      for (const statement of tableStatements(schema, table)) await client.query(statement);
+    }
+    if (phase === 'live') for (const statement of viewStatements(schema, projection)) await client.query(statement);
+    const shape = shapeOf(projection);
+    await client.query(
+      `insert into lintel.projection (name, version, generation, schema_name, shape, phase) values ($1, $2, $3, $4, $5, $6)`,
+      [name, version, generation, schema, shape, phase],
+    );
+    return { name, version, generation, schema_name: schema, shape, phase, seq: 0 };
+  }
+
+  async #state(client: pg.PoolClient, build: CatalogRow, projection: Projection): Promise<StateRows> {
+    // Against a batch that is landing right now: rows and checkpoint must be of one moment.
+    const { rows: locked } = await client.query<{ seq: number }>(
+      `select seq from lintel.projection where name = $1 and version = $2 and generation = $3 for update`,
+      [build.name, build.version, build.generation],
+    );
+    Object.assign(build, { seq: locked[0]?.seq ?? build.seq });
+    const state = new Map<string, readonly Row[]>();
+    for (const table of projection.tables) {
+      if (table.state !== true) continue;
+      const { rows } = await client.query<Row>(`select * from ${quote(build.schema_name)}.${quote(table.name)}`);
+      state.set(table.name, rows);
+    }
+    return state;
+  }
+
+  async move(generation: Generation, move: Move): Promise<'moved' | 'fenced'> {
+    const schema = schemaName(generation.name, generation.version, generation.generation);
+    for (let attempt = 0; ; attempt++) {
+      await this.#partitions.ensure(schema, move.changes);
+      try {
+        const { rows } = await this.#database.pool.query<{ moved: number }>(moveStatement(schema, generation, move));
+        return rows[0]?.moved === 1 ? 'moved' : 'fenced';
+      } catch (error) {
+        // Retention dropped a day that late rows still fall into: make it again, once.
+        if (!isMissingPartition(error) || attempt > 0) throw databaseError(error);
+        this.#partitions.forget();
+      }
+    }
+  }
+
+  async position(generation: Generation): Promise<{ seq: number; writer: string }> {
+    const { name, version, generation: number } = generation;
+    const rows = await this.#database.query<{ seq: number; writer: string }>(
+      `select seq, writer from lintel.projection where name = $1 and version = $2 and generation = $3`,
+      [name, version, number],
+    );
+    return rows[0] ?? { seq: -1, writer: '' };
+  }
+
+  async halt(generation: Generation, halt: Halt): Promise<void> {
+    const { name, version, generation: number } = generation;
+    await this.#database.query(
+      `update lintel.projection set halted_seq = $4, halted_code = $5, halted_reason = $6, reported_at = clock_timestamp()
+       where name = $1 and version = $2 and generation = $3`,
+      [name, version, number, halt.seq, halt.code, halt.reason.slice(0, 2_000).replaceAll('\0', '\uFFFD')],
+    );
+  }
+
+  async report(generation: Generation, headSeq: number): Promise<void> {
+    const { name, version, generation: number } = generation;
+    await this.#database.query(
+      `update lintel.projection set head_seq = greatest(head_seq, $4), reported_at = clock_timestamp()
+       where name = $1 and version = $2 and generation = $3`,
+      [name, version, number, headSeq],
+    );
+  }
+}

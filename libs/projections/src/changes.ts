@@ -1,0 +1,78 @@
+import type { Row, Table, Value } from './table.ts';
+import { keyText } from './table.ts';
+import { normalize } from './value.ts';
+
+/** What a batch does to one row. A batch holds at most one change per row, so that their order does not matter. */
+export type Change =
+  | { readonly op: 'put'; readonly row: Record<string, Value> }
+  /** Changes columns of a row that is there; nothing where it is not. `row` holds the key too. */
+  | { readonly op: 'patch'; readonly row: Record<string, Value> }
+  | { readonly op: 'delete'; readonly row: Record<string, Value> };
+
+/** The row changes of one batch, merged while they are collected. */
+export class Changes {
+  readonly #tables = new Map<Table, Map<string, Change>>();
+  readonly #counts = new Map<string, number>();
+
+  /** The whole row; columns that are left out are null. */
+  put(table: Table, row: Row): void {
+    const whole: Record<string, Value> = {};
+    for (const name in table.columns) whole[name] = normalize(table.columns[name] as never, row[name]);
+    this.#of(table).set(keyText(table, whole), { op: 'put', row: whole });
+  }
+
+  /** Some columns of a row, with its key. */
+  patch(table: Table, row: Row): void {
+    const part: Record<string, Value> = {};
+    for (const name in row) part[name] = normalize(table.columns[name] as never, row[name]);
+    const key = keyText(table, part);
+    const changes = this.#of(table);
+    const before = changes.get(key);
+    if (before === undefined) changes.set(key, { op: 'patch', row: part });
+    else if (before.op !== 'delete') Object.assign(before.row, part);
+  }
+
+  /** `key` holds the key columns. */
+  delete(table: Table, key: Row): void {
+    const columns: Record<string, Value> = {};
+    for (const name of table.key) columns[name] = normalize(table.columns[name] as never, key[name]);
+    this.#of(table).set(keyText(table, columns), { op: 'delete', row: columns });
+  }
+
+  /** Adds to a counter kept with the checkpoint: "forked", "duplicates", … */
+  count(name: string, by = 1): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + by);
+  }
+
+  get counts(): ReadonlyMap<string, number> {
+    return this.#counts;
+  }
+
+  get tables(): ReadonlyMap<Table, ReadonlyMap<string, Change>> {
+    return this.#tables;
+  }
+
+  get rows(): number {
+    let rows = 0;
+    for (const changes of this.#tables.values()) rows += changes.size;
+    return rows;
+  }
+
+  #of(table: Table): Map<string, Change> {
+    let changes = this.#tables.get(table);
+    if (changes === undefined) this.#tables.set(table, (changes = new Map()));
+    return changes;
+  }
+}
+
+/** Does to rows in memory what the same changes do to a table. */
+export function applyChanges(rows: Map<string, Row>, changes: ReadonlyMap<string, Change>): void {
+  for (const [key, change] of changes) {
+    if (change.op === 'put') rows.set(key, { ...change.row });
+    else if (change.op === 'delete') rows.delete(key);
+    else {
+      const before = rows.get(key);
+      if (before !== undefined) rows.set(key, { ...before, ...change.row });
+    }
+  }
+}

@@ -1,0 +1,188 @@
+import { fromBinary } from '@bufbuild/protobuf';
+import { isSubjectId, route } from '#libs/contracts';
+import type { StoredFrame } from '#libs/event-log';
+import { errorText } from '#libs/kernel';
+import type { Changes } from './changes.ts';
+import { enumText } from './enum-text.ts';
+import { cursorTable, FrameCursors, gapTable } from './frame-cursors.ts';
+import type { Fold, Projection, StateRows } from './projection.ts';
+import { singleRecordFrame } from './single-record.ts';
+import type { Row, Table } from './table.ts';
+
+/** A time outside this window around the frame's storage is a broken clock's; the frame's own time stands in. */
+const receivedBeforeStoredMsMax = 40 * 86_400_000;
+const receivedAfterStoredMsMax = 86_400_000;
+
+const bootIdLengthMax = 64;
+
+export const requestTable: Table = {
+  name: 'request',
+  view: 'requests_view',
+  columns: {
+    request_id: 'text',
+    received_at: 'time',
+    gateway_id: 'text',
+    boot_id: 'text',
+    frame_seq: 'int',
+    record_index: 'int',
+    stream_seq: 'int',
+    tenant_id: 'text',
+    key_id: 'text',
+    end_user: 'text',
+    model: 'text',
+    adapter: 'text',
+    endpoint: 'text',
+    stream: 'bool',
+    profile: 'text',
+    strategy: 'text',
+    policy_id: 'text',
+    policy_version: 'int',
+    /** The replica that answered; null when none did. */
+    replica_id: 'text',
+    /** lintel.route.v1.Outcome without its prefix: "completed", "rejected_auth". */
+    outcome: 'text',
+    http_status: 'int',
+    error_code: 'text',
+    attempts: 'int',
+    ttft_ms: 'float',
+    tpot_ms: 'float',
+    total_ms: 'float',
+    prompt_tokens: 'int',
+    completion_tokens: 'int',
+    cached_tokens: 'int',
+    traceparent: 'text',
+    /** Binary lintel.route.v1.RecordFrame with exactly this record. */
+    record: 'bytes',
+  },
+  key: ['received_at', 'gateway_id', 'boot_id', 'frame_seq', 'record_index'],
+  indexes: [['request_id'], ['received_at desc'], ['model', 'received_at desc'], ['tenant_id', 'received_at desc']],
+  partitionByDay: 'received_at',
+};
+
+/** 0 says "not reached" in the record. */
+const reached = (ms: number): number | null => (ms > 0 ? ms : null);
+
+function answeringReplica(frame: route.RecordFrame, record: route.DecisionRecord): string | null {
+  const answered = record.attempts.findLast(
+    ({ end, firstByteMs }) =>
+      end === route.AttemptEnd.ANSWERED || end === route.AttemptEnd.BROKEN_STREAM || firstByteMs > 0,
+  );
+  return answered === undefined ? null : (frame.replicaIds[answered.replica] ?? null);
+}
+
+function requestRow(frame: route.RecordFrame, index: number, stored: StoredFrame): Row {
+  const record = frame.records[index] as route.DecisionRecord;
+  const lastPick = record.picks.at(-1);
+  const pipeline = lastPick === undefined ? undefined : frame.pipelines[lastPick.pipeline];
+  const { timings, usage } = record;
+  const sinceStoredMs = record.receivedAtMs - stored.storedAtMs;
+  const plausible = -receivedBeforeStoredMsMax < sinceStoredMs && sinceStoredMs < receivedAfterStoredMsMax;
+  return {
+    request_id: record.requestId,
+    received_at: plausible ? record.receivedAtMs : stored.storedAtMs,
+    gateway_id: frame.gatewayId,
+    boot_id: frame.bootId,
+    frame_seq: frame.frameSeq,
+    record_index: index,
+    stream_seq: stored.seq,
+    tenant_id: record.tenantId,
+    key_id: record.keyId,
+    end_user: record.endUser,
+    model: record.model,
+    adapter: record.adapter,
+    endpoint: record.endpoint,
+    stream: record.stream,
+    profile: record.profile,
+    strategy: pipeline?.strategy ?? null,
+    policy_id: pipeline?.policyId ?? null,
+    policy_version: pipeline?.policyVersion ?? null,
+    replica_id: answeringReplica(frame, record),
+    outcome: enumText(route.OutcomeSchema, record.outcome),
+    http_status: record.httpStatus,
+    error_code: record.errorCode,
+    attempts: record.attempts.length,
+    ttft_ms: timings === undefined ? null : reached(timings.firstByteMs),
+    tpot_ms: timings === undefined || timings.tokenGaps === 0 ? null : timings.tokenSpanMs / timings.tokenGaps,
+    total_ms: timings === undefined ? null : reached(timings.totalMs),
+    prompt_tokens: usage?.promptTokens ?? null,
+    completion_tokens: usage?.completionTokens ?? null,
+    cached_tokens: usage?.cachedTokens ?? null,
+    traceparent: record.traceparent,
+    record: singleRecordFrame(frame, record),
+  };
+}
+
+class RequestsFold implements Fold<StoredFrame> {
+  readonly #cursors: FrameCursors;
+
+  constructor(state: StateRows) {
+    this.#cursors = new FrameCursors(state.get(cursorTable.name) ?? []);
+  }
+
+  apply(items: readonly StoredFrame[], changes: Changes): void {
+    for (const stored of items) this.#frame(stored, changes);
+  }
+
+  #frame(stored: StoredFrame, changes: Changes): void {
+    let frame: route.RecordFrame;
+    try {
+      frame = fromBinary(route.RecordFrameSchema, stored.bytes);
+    } catch (error) {
+      this.#undecodable(stored, errorText(error), changes);
+      return;
+    }
+    const { gatewayId, bootId, frameSeq, closedAtMs } = frame;
+    if (!Number.isSafeInteger(frameSeq) || frameSeq < 1) {
+      this.#undecodable(stored, `frame number ${frameSeq}`, changes);
+      return;
+    }
+    if (!isSubjectId(gatewayId) || bootId.length > bootIdLengthMax) {
+      this.#undecodable(stored, 'the frame does not name its gateway and boot', changes);
+      return;
+    }
+    const mark = { gatewayId, bootId, frameSeq, streamSeq: stored.seq, noticedAtMs: stored.storedAtMs };
+    // A frame seen before is written again all the same: its rows are the same rows.
+    if (!this.#cursors.see(mark, changes)) changes.count('duplicates');
+    for (let index = 0; index < frame.records.length; index++) {
+      changes.put(requestTable, requestRow(frame, index, stored));
+    }
+    if (frame.dropped > 0) {
+      changes.put(gapTable, {
+        kind: 'dropped',
+        gateway_id: gatewayId,
+        boot_id: bootId,
+        first_frame_seq: frameSeq,
+        last_frame_seq: frameSeq,
+        records: frame.dropped,
+        stream_seq: stored.seq,
+        noticed_at: closedAtMs,
+        note: 'the gateway had no room for these records',
+      });
+    }
+  }
+
+  /** One gateway's broken frame must not keep all others' requests from being seen: the hole is recorded instead. */
+  #undecodable(stored: StoredFrame, note: string, changes: Changes): void {
+    changes.count('undecodable');
+    changes.put(gapTable, {
+      kind: 'undecodable',
+      gateway_id: stored.subject,
+      boot_id: stored.msgId,
+      first_frame_seq: stored.seq,
+      last_frame_seq: stored.seq,
+      records: null,
+      stream_seq: stored.seq,
+      noticed_at: stored.storedAtMs,
+      note,
+    });
+  }
+}
+
+/** One row per request, with the whole decision record in it. */
+export const requests: Projection<StoredFrame> = {
+  name: 'requests',
+  version: 1,
+  source: 'frames',
+  tables: [requestTable, gapTable, cursorTable],
+  begin: (state) => new RequestsFold(state),
+};
