@@ -18,6 +18,10 @@ interface CatalogRow {
   readonly seq: number;
 }
 
+const swapLockMsMax = 5_000;
+const swapCatchUpMsMax = 5_000;
+const swapPollMs = 10;
+
 export interface PostgresProjectionStoreOptions {
   /** Opens the build beside the live one, made when there is none. Default: the live one. */
   readonly building?: boolean;
@@ -138,6 +142,40 @@ export class PostgresProjectionStore implements ProjectionStore {
         this.#partitions.forget();
       }
     }
+  }
+
+  async swap(projection: Projection, generation: Generation): Promise<'swapped' | 'behind'> {
+    const { name, version, generation: number } = generation;
+    const { clock, timers } = this.#database.environment;
+    return await this.#database.transaction(async (client) => {
+      await client.query(`set local lock_timeout = ${swapLockMsMax}`);
+      // The live build stands still from here to the end, so that readers never step back in time.
+      const { rows: live } = await client.query<{ seq: number }>(
+        `select seq from lintel.projection where name = $1 and phase = 'live' for update`,
+        [name],
+      );
+      const untilMs = clock.monotonicMs() + swapCatchUpMsMax;
+      while ((await this.position(generation)).seq < (live[0]?.seq ?? 0)) {
+        if (clock.monotonicMs() > untilMs) return 'behind';
+        await timers.sleep(swapPollMs);
+      }
+      await client.query(
+        `update lintel.projection set phase = 'retired', retired_at = clock_timestamp() where name = $1 and phase = 'live'`,
+        [name],
+      );
+      const { rowCount } = await client.query(
+        `update lintel.projection set phase = 'live' where name = $1 and version = $2 and generation = $3 and phase = 'building'`,
+        [name, version, number],
+      );
+      if (rowCount !== 1) {
+        throw new CodedError('PROJECTION_BUILD_GONE', `${projectionId(generation)} is no longer being built`, {
+          advice: 'Another process swapped or replaced it: look at the checkpoints.',
+        });
+      }
+      for (const statement of viewStatements(schemaName(name, version, number), projection))
+        await client.query(statement);
+      return 'swapped';
+    });
   }
 
   async position(generation: Generation): Promise<{ seq: number; writer: string }> {

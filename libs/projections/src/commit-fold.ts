@@ -32,12 +32,21 @@ export interface CommitProjectionOptions {
   readonly on: (commit: JudgedCommit, changes: Changes) => void;
 }
 
+/** Nothing may be deleted from the decisions log, so that a hole is a loss and rows built over it would lie. */
+function missing(first: number, last: number): CodedError {
+  return new CodedError('COMMIT_MISSING', `the log has no commit ${first === last ? first : `${first} to ${last}`}`, {
+    advice: 'Run lintel verify; restore the log from its archive, then rebuild the projection.',
+  });
+}
+
 class CommitFold implements Fold<StoredCommit> {
   readonly #acceptor: Acceptor;
   readonly #options: CommitProjectionOptions;
+  #seq: number;
 
-  constructor(options: CommitProjectionOptions, state: StateRows) {
+  constructor(options: CommitProjectionOptions, state: StateRows, seq: number) {
     this.#options = options;
+    this.#seq = seq;
     const heads = (state.get(headTable.name) ?? []).map((row): [string, Head] => [
       row['subject'] as string,
       { seq: row['seq'] as number, version: row['version'] as number, hash: row['hash'] as string },
@@ -47,6 +56,8 @@ class CommitFold implements Fold<StoredCommit> {
 
   apply(items: readonly StoredCommit[], changes: Changes): void {
     for (const stored of items) {
+      if (stored.seq > this.#seq + 1) throw missing(this.#seq + 1, stored.seq - 1);
+      this.#seq = Math.max(this.#seq, stored.seq);
       const subject = parseEventSubject(stored.subject);
       if (subject === undefined) {
         throw new CodedError('COMMIT_SUBJECT_INVALID', `sequence ${stored.seq}: ${stored.subject} is no aggregate`);
@@ -73,6 +84,6 @@ export function commitProjection(options: CommitProjectionOptions): Projection<S
     version: options.version,
     source: 'events',
     tables: [...options.tables, headTable],
-    begin: (state) => new CommitFold(options, state),
+    begin: (state, seq) => new CommitFold(options, state, seq),
   };
 }

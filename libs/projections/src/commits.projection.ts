@@ -7,6 +7,7 @@ import type { JsonValue, Table } from './table.ts';
 export const commitTable: Table = {
   name: 'commit',
   view: 'commits_view',
+  appendOnly: true,
   columns: {
     seq: 'int',
     subject: 'text',

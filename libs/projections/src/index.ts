@@ -13,6 +13,8 @@ export {
 } from './configuration.projection.ts';
 export { cursorTable, gapTable } from './frame-cursors.ts';
 export { MemoryProjectionStore } from './memory-store.ts';
+export type { HostEntry, ProjectionHostOptions } from './host.ts';
+export { ProjectionHost } from './host.ts';
 export type { Fold, Item, ItemSource, Projection, StateRows } from './projection.ts';
 export { projectionId } from './projection.ts';
 export { replicas, replicaTable } from './replicas.projection.ts';

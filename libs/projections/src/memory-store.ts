@@ -57,6 +57,11 @@ export class MemoryProjectionStore implements ProjectionStore {
     this.#of(generation).halt = halt;
   }
 
+  /** There is one build of each here, and it is live. */
+  async swap(): Promise<'swapped'> {
+    return 'swapped';
+  }
+
   async report(generation: Generation, headSeq: number): Promise<void> {
     this.#of(generation).headSeq = headSeq;
   }

@@ -26,7 +26,8 @@ export interface Projection<I extends Item = Item> {
   readonly version: number;
   readonly source: 'events' | 'frames';
   readonly tables: readonly Table[];
-  begin(state: StateRows): Fold<I>;
+  /** `seq`: the checkpoint that the state rows belong to. */
+  begin(state: StateRows, seq: number): Fold<I>;
 }
 
 /** Anything that can be folded: an EventLog or a FrameStream. */

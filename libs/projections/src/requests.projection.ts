@@ -18,6 +18,7 @@ const bootIdLengthMax = 64;
 export const requestTable: Table = {
   name: 'request',
   view: 'requests_view',
+  appendOnly: true,
   columns: {
     request_id: 'text',
     received_at: 'time',
@@ -114,13 +115,19 @@ function requestRow(frame: route.RecordFrame, index: number, stored: StoredFrame
 
 class RequestsFold implements Fold<StoredFrame> {
   readonly #cursors: FrameCursors;
+  #seq: number;
 
-  constructor(state: StateRows) {
+  constructor(state: StateRows, seq: number) {
+    this.#seq = seq;
     this.#cursors = new FrameCursors(state.get(cursorTable.name) ?? []);
   }
 
   apply(items: readonly StoredFrame[], changes: Changes): void {
-    for (const stored of items) this.#frame(stored, changes);
+    for (const stored of items) {
+      if (stored.seq > this.#seq + 1) this.#expired(this.#seq + 1, stored, changes);
+      this.#seq = stored.seq;
+      this.#frame(stored, changes);
+    }
   }
 
   #frame(stored: StoredFrame, changes: Changes): void {
@@ -161,6 +168,21 @@ class RequestsFold implements Fold<StoredFrame> {
     }
   }
 
+  /** The stream keeps frames for days only: what it dropped before we came is a hole that stays. */
+  #expired(firstSeq: number, next: StoredFrame, changes: Changes): void {
+    changes.put(gapTable, {
+      kind: 'expired',
+      gateway_id: '',
+      boot_id: '',
+      first_frame_seq: firstSeq,
+      last_frame_seq: next.seq - 1,
+      records: null,
+      stream_seq: next.seq,
+      noticed_at: next.storedAtMs,
+      note: 'stream sequences that were dropped from the stream before they were projected',
+    });
+  }
+
   /** One gateway's broken frame must not keep all others' requests from being seen: the hole is recorded instead. */
   #undecodable(stored: StoredFrame, note: string, changes: Changes): void {
     changes.count('undecodable');
@@ -184,5 +206,5 @@ export const requests: Projection<StoredFrame> = {
   version: 1,
   source: 'frames',
   tables: [requestTable, gapTable, cursorTable],
-  begin: (state) => new RequestsFold(state),
+  begin: (state, seq) => new RequestsFold(state, seq),
 };

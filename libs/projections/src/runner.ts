@@ -43,6 +43,7 @@ export interface RunnerStatus {
   readonly projection: string;
   readonly state: RunnerState;
   readonly generation: Generation | undefined;
+  readonly phase: 'live' | 'building' | undefined;
   /** Last sequence in the tables; undefined until the checkpoint was read. */
   readonly seq: number | undefined;
   /** End of the stream when last asked; undefined until then. */
@@ -105,6 +106,7 @@ export class ProjectionRunner<I extends Item> {
       projection: projectionId(this.#options.projection),
       state: this.#state,
       generation: this.#opened?.generation,
+      phase: this.#opened?.phase,
       seq: this.#opened === undefined ? undefined : this.#seq,
       headSeq: this.#headSeq,
       halt: this.#halt,
@@ -122,6 +124,11 @@ export class ProjectionRunner<I extends Item> {
     return this.#ended.then(() => this.status);
   }
 
+  /** The build that it writes was swapped in. */
+  wentLive(): void {
+    if (this.#opened !== undefined) this.#opened = { ...this.#opened, phase: 'live' };
+  }
+
   /** Finishes the batch in flight, then ends. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -134,6 +141,7 @@ export class ProjectionRunner<I extends Item> {
       this.#enter('stopped');
       return;
     }
+    await this.#checkSource();
     const reporter = this.#options.environment.timers.every(this.#limits.reportMs, () => void this.#report());
     const follower = this.#follow();
     try {
@@ -145,6 +153,16 @@ export class ProjectionRunner<I extends Item> {
       await this.#report();
     }
     if (this.#state !== 'halted' && this.#state !== 'fenced') this.#enter('stopped');
+  }
+
+  /** A stream that ends before the checkpoint is not the one that the rows came from. */
+  async #checkSource(): Promise<void> {
+    const lastSeq = await this.#options.source.lastSeq().catch(() => undefined);
+    if (lastSeq === undefined || lastSeq >= this.#seq) return;
+    throw new CodedError('PROJECTION_LOG_REPLACED', `rows are at ${this.#seq}, but the stream ends at ${lastSeq}`, {
+      advice:
+        'Connect to the stream that the rows were made from, or reset the projections to make them from this one.',
+    });
   }
 
   /** Keeps the source delivering into the buffer until the runner ends. */
@@ -307,7 +325,7 @@ export class ProjectionRunner<I extends Item> {
       try {
         this.#opened = await this.#options.store.open(this.#options.projection as Projection);
         this.#seq = this.#opened.seq;
-        this.#fold = this.#options.projection.begin(this.#opened.state);
+        this.#fold = this.#options.projection.begin(this.#opened.state, this.#opened.seq);
         this.#buffer.startAfter(this.#seq);
         return true;
       } catch (error) {

@@ -51,6 +51,11 @@ export interface ProjectionStore {
   position(generation: Generation): Promise<{ readonly seq: number; readonly writer: string }>;
   /** Marks the rows stale. Undone by the next move. */
   halt(generation: Generation, halt: Halt): Promise<void>;
+  /**
+   * Makes a build under construction the live one, in one step for all readers, once it stands where the live one does.
+   * `behind`: it did not get there in time; nothing changed.
+   */
+  swap(projection: Projection, generation: Generation): Promise<'swapped' | 'behind'>;
   /** A sign of life, with the end of the stream. */
   report(generation: Generation, headSeq: number): Promise<void>;
 }

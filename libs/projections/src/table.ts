@@ -22,6 +22,8 @@ export interface Table {
   readonly partitionByDay?: string;
   /** Read back whole when the projection is opened: what its fold must know. Kept small by the fold. */
   readonly state?: boolean;
+  /** Rows are only ever put whole. Lets large tables be compared row by row without being held in memory. */
+  readonly appendOnly?: boolean;
   /** Name of the view that readers select from; none for a table that is the projector's own. */
   readonly view?: string;
 }
