@@ -43,7 +43,25 @@ export interface Candidates {
 /** Parameters after validation: plain JSON values with defaults filled in. */
 export type Params = Readonly<Record<string, number | string | boolean>>;
 
-interface Plugin {
+/** What degraded or was special in this pick: "stale:kvUse". Each text is held once, in the order of its first mention. */
+export interface Notes {
+  add(note: string): void;
+}
+
+/** One pick as its plugins see it. The object and its arrays are reused: keep nothing of it. */
+export interface PickContext {
+  readonly request: RequestFeatures;
+  readonly candidates: Candidates;
+  /** 1 for each candidate that may still be chosen; filters clear it, nobody sets it. */
+  readonly keep: Uint8Array;
+  readonly notes: Notes;
+  /** Of this pick, 32 bits. Callers count it up by one each pick, so that `rotation` rotates. */
+  readonly seed: number;
+  /** Seeded from `seed` for each plugin in turn. */
+  readonly rng: Rng;
+}
+
+interface PluginFacts {
   /** kebab-case; the folder's name. */
   readonly type: string;
   /** Raised whenever the same inputs would give another output. */
@@ -54,30 +72,25 @@ interface Plugin {
   params(given: Readonly<Record<string, unknown>>): Params;
 }
 
-export interface Filter extends Plugin {
+export interface Filter extends PluginFacts {
   readonly kind: 'filter';
-  /** Clears `keep[i]` (1 → 0) for those that must not be chosen. Never sets it. */
-  filter(request: RequestFeatures, candidates: Candidates, params: Params, keep: Uint8Array): void;
+  /** Clears `keep[i]` (1 → 0) for those that must not be chosen. */
+  filter(context: PickContext, params: Params): void;
 }
 
-export interface Scorer extends Plugin {
+export interface Scorer extends PluginFacts {
   readonly kind: 'scorer';
   /** Writes a score in [0, 1] for each kept candidate, best 1; NaN where it has no opinion. Exact arithmetic only. */
-  score(request: RequestFeatures, candidates: Candidates, params: Params, keep: Uint8Array, out: Float64Array): void;
+  score(context: PickContext, params: Params, out: Float64Array): void;
 }
 
-export interface Picker extends Plugin {
+export interface Picker extends PluginFacts {
   readonly kind: 'picker';
-  /** Index of the chosen candidate among the kept ones, or -1. `rng` is seeded from the pick's seed. */
-  pick(
-    request: RequestFeatures,
-    candidates: Candidates,
-    params: Params,
-    keep: Uint8Array,
-    totals: Float64Array,
-    rng: Rng,
-  ): number;
+  /** Index of the chosen candidate among the kept ones (there is at least one). */
+  pick(context: PickContext, params: Params, totals: Float64Array): number;
 }
+
+export type Plugin = Filter | Scorer | Picker;
 
 export interface PluginUse {
   readonly type: string;
@@ -93,14 +106,17 @@ export interface PipelineSpec {
   readonly picker: PluginUse;
 }
 
-/** What one pick came to. Arrays belong to the scheduler and are reused: copy what must outlive the next pick. */
+/** What one pick came to. Arrays belong to the pipeline, are longer than needed and are reused: copy what must outlive the next pick. */
 export interface Decision {
-  /** Index into candidates, or -1. */
+  /** Candidates of this pick: the valid length of `filteredBy` and `totals`; `scores` has count × scorers. */
+  readonly count: number;
+  /** Index into candidates, or -1 where every candidate was removed or none was given. */
   readonly chosen: number;
   /** For each candidate index + 1 of the filter that removed it; 0 is kept. */
   readonly filteredBy: Uint8Array;
   /** Row by row: candidates × scorers, unweighted; NaN for filtered ones. */
   readonly scores: Float64Array;
+  /** Weighted mean of the scores, in [0, 1]; a NaN score counts 0. NaN for filtered ones. */
   readonly totals: Float64Array;
   /** What degraded, e.g. "stale:kvUse". */
   readonly notes: readonly string[];
