@@ -1,0 +1,163 @@
+import type { CommitExplanation } from './explain-commit.ts';
+import type { RequestExplanation } from './explain-request.ts';
+import type { StateJson } from './fleet-state.ts';
+import type { StateChange } from './state-diff.ts';
+
+/** Stands in every answer: "memory" means that the log ends with the process. */
+export interface Durable {
+  readonly durability: 'memory' | 'disk';
+}
+
+export interface WhyAnswer extends Durable {
+  /** Where the record was found. */
+  readonly source: 'postgres' | 'frames' | 'log';
+  /** What the reader should know about the source: that Postgres is away or behind. */
+  readonly note: string;
+  readonly request?: RequestExplanation;
+  readonly summary?: string;
+  /** The commit that made the policy version of each pick, or the commit asked for. */
+  readonly commits: readonly CommitExplanation[];
+  readonly commit?: CommitExplanation & { readonly accepted: boolean };
+}
+
+export interface ReplayDifference {
+  readonly requestId: string;
+  readonly receivedAtMs: number;
+  readonly text: string;
+}
+
+export interface ReplayCounts {
+  /** Records in the range, those without a pick (refused before one was needed) among them. */
+  readonly records: number;
+  readonly picksFree: number;
+  readonly equal: number;
+  readonly different: number;
+  /** Records that need a plugin version which this build does not have: not executed, not guessed. */
+  readonly missingPlugin: number;
+  /** Frames or records that cannot be read. */
+  readonly unreadable: number;
+}
+
+/** One line each of the answer to a replay. */
+export type ReplayLine =
+  | ({ readonly kind: 'progress' } & ReplayCounts)
+  | ({ readonly kind: 'difference' } & ReplayDifference)
+  | { readonly kind: 'missing-plugin'; readonly plugin: string; readonly requestId: string }
+  | { readonly kind: 'unreadable'; readonly seq: number; readonly text: string }
+  | ({
+      readonly kind: 'done';
+      readonly source: 'postgres' | 'frames';
+      readonly note: string;
+      readonly ok: boolean;
+      readonly first?: ReplayDifference;
+      readonly missingPlugins: Readonly<Record<string, number>>;
+      readonly durationMs: number;
+    } & ReplayCounts &
+      Durable);
+
+export interface VerifyPart {
+  readonly seq: number;
+  readonly rule: string;
+  readonly text: string;
+}
+
+export interface ProjectionVerdict {
+  readonly projection: string;
+  readonly equal: boolean;
+  readonly seq: number;
+  /** The first row that is not as the log says, in words; or why nothing could be compared. */
+  readonly text: string;
+}
+
+export interface VerifyAnswer extends Durable {
+  readonly ok: boolean;
+  readonly commits: number;
+  readonly aggregates: number;
+  readonly forked: number;
+  readonly lastSeq: number;
+  readonly anchors: number;
+  readonly sealedThroughSeq: number;
+  readonly firstBad?: VerifyPart;
+  readonly problems: readonly VerifyPart[];
+  readonly problemsTotal: number;
+  /** Empty where projections were not asked for. */
+  readonly projections: readonly ProjectionVerdict[];
+  readonly notes: readonly string[];
+  readonly durationMs: number;
+}
+
+export interface StateAnswer extends Durable {
+  readonly at: { readonly seq: number; readonly storedAtMs: number | null };
+  readonly state: StateJson;
+  readonly diffWith?: { readonly seq: number; readonly storedAtMs: number | null };
+  /** From the earlier of the two moments to the later. */
+  readonly changes?: readonly StateChange[];
+}
+
+export interface LogAnswer extends Durable {
+  readonly lastSeq: number;
+  readonly commits: readonly CommitExplanation[];
+}
+
+export interface ListAnswer<Item> extends Durable {
+  /** Sequence of the log that the answer rests on. */
+  readonly atSeq: number;
+  readonly items: readonly Item[];
+  readonly note?: string;
+}
+
+export interface ReceiptAnswer extends Durable {
+  readonly seq: number;
+  readonly version: number;
+  readonly commitId: string;
+  readonly changed: boolean;
+}
+
+export interface ApplyAnswer extends Durable {
+  readonly contentHash: string;
+  readonly unchanged: number;
+  readonly changes: readonly { readonly what: string; readonly seq: number; readonly commitId: string }[];
+}
+
+export interface KeyAnswer extends ReceiptAnswer {
+  readonly tenantId: string;
+  readonly keyId: string;
+  /** Shown this once; only its sha256 is stored. */
+  readonly key: string;
+}
+
+export interface ProjectionState {
+  readonly id: string;
+  readonly generation: number;
+  readonly phase: string;
+  readonly state: string;
+  readonly stale: boolean;
+  readonly seq: number;
+  readonly headSeq: number;
+  readonly lag: number;
+  readonly items: number;
+  readonly haltedReason: string | null;
+}
+
+export type RebuildLine =
+  | {
+      readonly kind: 'progress';
+      readonly projection: string;
+      readonly seq: number;
+      readonly headSeq: number;
+      readonly itemsPerSecond: number;
+    }
+  | { readonly kind: 'done'; readonly projection: string; readonly seq: number; readonly durationMs: number }
+  | { readonly kind: 'failed'; readonly code: string; readonly text: string; readonly advice: string };
+
+export interface DeadLetterItem {
+  readonly id: number;
+  readonly consumer: string;
+  readonly stream: string;
+  readonly subject: string;
+  readonly seq: number;
+  readonly errorCode: string;
+  readonly errorMessage: string;
+  readonly deliveries: number;
+  readonly atMs: number;
+}

@@ -1,0 +1,237 @@
+import { route } from '#libs/contracts';
+import { enumName, known } from './json.ts';
+
+export interface InputExplanation {
+  /** Null is unknown. */
+  readonly value: number | null;
+  /** How old the value was at the pick; 0 is counted at that instant. */
+  readonly ageMs: number | null;
+}
+
+export interface CandidateExplanation {
+  readonly replicaId: string;
+  readonly chosen: boolean;
+  /** Type of the filter that removed it; null where it stayed in the running. */
+  readonly filteredBy: string | null;
+  readonly total: number | null;
+  /** By scorer type, unweighted, in [0, 1]. */
+  readonly scores: Readonly<Record<string, number | null>>;
+  readonly inputs: Readonly<Record<string, InputExplanation>>;
+}
+
+export interface PluginExplanation {
+  readonly type: string;
+  readonly version: number;
+  readonly weight?: number;
+}
+
+export interface PickExplanation {
+  readonly strategy: string;
+  readonly policyId: string;
+  readonly policyVersion: number;
+  /** Sequence of the commit that made this version; 0 for a built-in default. */
+  readonly policySeq: number;
+  readonly pipelineHash: string;
+  readonly filters: readonly PluginExplanation[];
+  readonly scorers: readonly PluginExplanation[];
+  readonly picker: PluginExplanation | null;
+  readonly seed: number;
+  readonly chosen: string | null;
+  readonly notes: readonly string[];
+  readonly candidates: readonly CandidateExplanation[];
+}
+
+export interface AttemptExplanation {
+  readonly replicaId: string;
+  /** Index into picks. */
+  readonly pick: number;
+  readonly startMs: number;
+  readonly firstByteMs: number | null;
+  readonly endMs: number;
+  readonly end: string;
+  readonly httpStatus: number;
+  readonly error: string;
+}
+
+export interface RequestExplanation {
+  readonly requestId: string;
+  readonly receivedAtMs: number;
+  readonly gatewayId: string;
+  readonly bootId: string;
+  readonly frameSeq: number;
+  readonly tenantId: string;
+  readonly keyId: string;
+  readonly endUser: string;
+  readonly endpoint: string;
+  readonly model: string;
+  readonly adapter: string;
+  readonly stream: boolean;
+  readonly profile: string;
+  readonly outcome: string;
+  readonly httpStatus: number;
+  readonly errorCode: string;
+  readonly errorMessage: string;
+  readonly answeredBy: string | null;
+  readonly traceparent: string;
+  readonly features: Readonly<Record<string, number | boolean>>;
+  /** Sequences of the folds that were read. */
+  readonly heads: Readonly<Record<string, number>>;
+  readonly picks: readonly PickExplanation[];
+  readonly attempts: readonly AttemptExplanation[];
+  /** Milliseconds from receivedAtMs, null where the step was not reached; pickUs is microseconds. */
+  readonly timings: Readonly<Record<string, number | null>>;
+  readonly usage: Readonly<Record<string, number | boolean>> | null;
+}
+
+interface SpecShape {
+  readonly filters?: readonly PluginExplanation[];
+  readonly scorers?: readonly PluginExplanation[];
+  readonly picker?: PluginExplanation;
+}
+
+/** The pipeline as it stands in the record; empty where nobody can read it, which `notes` then says. */
+function specOf(json: string): SpecShape | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const plugin = ({ type, version, weight }: PluginExplanation): PluginExplanation => ({
+  type: String(type),
+  version: Number(version),
+  ...(weight === undefined ? {} : { weight }),
+});
+
+/** A scorer may stand twice in a mix: its second score then needs a name of its own. */
+function distinctNames(types: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return types.map((type) => {
+    const times = (seen.get(type) ?? 0) + 1;
+    seen.set(type, times);
+    return times === 1 ? type : `${type}#${times}`;
+  });
+}
+
+function explainPick(frame: route.RecordFrame, pick: route.Pick): PickExplanation {
+  const pipeline = frame.pipelines[pick.pipeline];
+  const spec = specOf(pipeline?.json ?? '');
+  const filters = (spec?.filters ?? []).map(plugin);
+  const scorers = (spec?.scorers ?? []).map(plugin);
+  const scorerNames = distinctNames(scorers.map(({ type }) => type));
+  const chosenIndex = pick.chosen - 1;
+  const replicaOf = (index: number): string => frame.replicaIds[index] ?? `unknown replica ${index}`;
+  const candidates = pick.candidates.map((replica, row): CandidateExplanation => {
+    const removedBy = pick.filteredBy[row] ?? 0;
+    const inputs = pick.columns.map((name, column): [string, InputExplanation] => {
+      const cell = row * pick.columns.length + column;
+      return [name, { value: known(pick.values[cell]), ageMs: known(pick.agesMs[cell]) }];
+    });
+    const scores = scorerNames.map((name, at): [string, number | null] => [
+      name,
+      known(pick.scores[row * scorers.length + at]),
+    ]);
+    return {
+      replicaId: replicaOf(replica),
+      chosen: row === chosenIndex,
+      filteredBy: removedBy === 0 ? null : (filters[removedBy - 1]?.type ?? `filter ${removedBy}`),
+      total: known(pick.totals[row]),
+      scores: Object.fromEntries(scores),
+      inputs: Object.fromEntries(inputs),
+    };
+  });
+  const unreadable = pipeline === undefined || spec === undefined ? ['the pipeline of this pick cannot be read'] : [];
+  return {
+    strategy: pipeline?.strategy ?? '',
+    policyId: pipeline?.policyId ?? '',
+    policyVersion: pipeline?.policyVersion ?? 0,
+    policySeq: pipeline?.policySeq ?? 0,
+    pipelineHash: pipeline?.hash ?? '',
+    filters,
+    scorers,
+    picker: spec?.picker === undefined ? null : plugin(spec.picker),
+    seed: pick.seed,
+    chosen: candidates[chosenIndex]?.replicaId ?? null,
+    notes: [...pick.notes, ...unreadable],
+    candidates,
+  };
+}
+
+/** 0 says that the step was not reached. */
+const reached = (value: number | undefined): number | null =>
+  value === undefined || value === 0 ? null : known(value);
+
+function timingsOf(timings: route.Timings | undefined): Record<string, number | null> {
+  const gaps = timings?.tokenGaps ?? 0;
+  return {
+    bodyReadMs: reached(timings?.bodyReadMs),
+    pickedMs: reached(timings?.pickedMs),
+    pickUs: reached(timings?.pickUs),
+    firstByteMs: reached(timings?.firstByteMs),
+    totalMs: reached(timings?.totalMs),
+    tpotMs: gaps === 0 ? null : known((timings?.tokenSpanMs ?? NaN) / gaps),
+    tokenGapMsMax: gaps === 0 ? null : known(timings?.tokenGapMsMax),
+  };
+}
+
+/** A whole record in words that need no dictionary. `record` belongs to `frame`. */
+export function explainRequest(frame: route.RecordFrame, record: route.DecisionRecord): RequestExplanation {
+  const { features, usage } = record;
+  const attempts = record.attempts.map((attempt): AttemptExplanation => ({
+    replicaId: frame.replicaIds[attempt.replica] ?? `unknown replica ${attempt.replica}`,
+    pick: attempt.pick,
+    startMs: attempt.startMs,
+    firstByteMs: reached(attempt.firstByteMs),
+    endMs: attempt.endMs,
+    end: enumName(route.AttemptEndSchema, attempt.end),
+    httpStatus: attempt.httpStatus,
+    error: attempt.error,
+  }));
+  return {
+    requestId: record.requestId,
+    receivedAtMs: record.receivedAtMs,
+    gatewayId: frame.gatewayId,
+    bootId: frame.bootId,
+    frameSeq: frame.frameSeq,
+    tenantId: record.tenantId,
+    keyId: record.keyId,
+    endUser: record.endUser,
+    endpoint: record.endpoint,
+    model: record.model,
+    adapter: record.adapter,
+    stream: record.stream,
+    profile: record.profile,
+    outcome: enumName(route.OutcomeSchema, record.outcome),
+    httpStatus: record.httpStatus,
+    errorCode: record.errorCode,
+    errorMessage: record.errorMessage,
+    answeredBy: attempts.findLast(({ end }) => end === 'answered' || end === 'broken_stream')?.replicaId ?? null,
+    traceparent: record.traceparent,
+    features:
+      features === undefined
+        ? {}
+        : {
+            bodyBytes: features.bodyBytes,
+            promptTokens: features.promptTokens,
+            promptTokensExact: features.promptTokensExact,
+            maxTokens: features.maxTokens,
+            sessionHash: features.sessionHash,
+            prefixBlocks: features.prefixBlocks,
+          },
+    heads: record.heads,
+    picks: record.picks.map((pick) => explainPick(frame, pick)),
+    attempts,
+    timings: timingsOf(record.timings),
+    usage:
+      usage === undefined
+        ? null
+        : {
+            promptTokens: usage.promptTokens,
+            completionTokens: usage.completionTokens,
+            cachedTokens: usage.cachedTokens,
+            fromEngine: usage.fromEngine,
+          },
+  };
+}

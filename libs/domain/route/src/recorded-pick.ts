@@ -1,0 +1,49 @@
+import type { route } from '#libs/contracts';
+import { CodedError } from '#libs/kernel';
+import type { Column } from '#libs/scheduling';
+import { CandidateTable, columns } from '#libs/scheduling';
+
+const broken = (what: string): CodedError =>
+  new CodedError('ROUTE_RECORD_INVALID', `the record ${what}`, {
+    advice: 'It was damaged or written by something else: run lintel verify.',
+  });
+
+/** The record at this index of a frame. @throws ROUTE_RECORD_INVALID */
+export function recordAt(frame: route.RecordFrame, index: number): route.DecisionRecord {
+  const record = frame.records[index];
+  if (record === undefined) throw broken(`${index} is not in its frame of ${frame.records.length}`);
+  return record;
+}
+
+/** @throws ROUTE_RECORD_INVALID */
+export function replicaIdAt(frame: route.RecordFrame, index: number): string {
+  const id = frame.replicaIds[index];
+  if (id === undefined) throw broken(`names replica ${index} of ${frame.replicaIds.length}`);
+  return id;
+}
+
+/** @throws ROUTE_RECORD_INVALID */
+export function pipelineAt(frame: route.RecordFrame, pick: route.Pick): route.Pipeline {
+  const pipeline = frame.pipelines[pick.pipeline];
+  if (pipeline === undefined) throw broken(`names pipeline ${pick.pipeline} of ${frame.pipelines.length}`);
+  return pipeline;
+}
+
+const isColumn = (name: string): name is Column => (columns as readonly string[]).includes(name);
+
+/** The candidates of a pick as the scheduler saw them. Columns of a later version are left out. @throws ROUTE_RECORD_INVALID */
+export function candidatesOf(frame: route.RecordFrame, pick: route.Pick): CandidateTable {
+  const table = new CandidateTable();
+  const width = pick.columns.length;
+  const cells = pick.candidates.length * width;
+  if (pick.values.length !== cells || pick.agesMs.length !== cells)
+    throw broken('has values of another shape than its columns');
+  for (const [row, replica] of pick.candidates.entries()) {
+    const index = table.add(replicaIdAt(frame, replica));
+    for (const [place, name] of pick.columns.entries()) {
+      const cell = row * width + place;
+      if (isColumn(name)) table.set(index, name, pick.values[cell] as number, pick.agesMs[cell] as number);
+    }
+  }
+  return table;
+}

@@ -1,0 +1,78 @@
+import type { JsonObject } from '@bufbuild/protobuf';
+import { closest, CodedError } from '#libs/kernel';
+import type { PluginParams } from '#libs/scheduling';
+
+export const hintNames = ['promptTokensGte', 'promptTokensLt', 'maxTokensGte', 'maxTokensLt'] as const;
+
+/** What `config-profile: auto` matches a request against. */
+export type Hints = { readonly [Name in (typeof hintNames)[number]]?: number };
+
+export interface RoutingConfig {
+  readonly hints: Hints;
+  readonly params: PluginParams;
+}
+
+const isHint = (name: string): name is keyof Hints => (hintNames as readonly string[]).includes(name);
+
+/** Splits a profile's routingConfig into hints (numbers) and plugin parameters (objects). @throws ROUTE_POLICY_INVALID */
+export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfig {
+  const hints: Record<string, number> = {};
+  const params: Record<string, Record<string, unknown>> = {};
+  for (const [name, value] of Object.entries(config ?? {})) {
+    if (isHint(name)) {
+      if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} is not a number of tokens`);
+      hints[name] = value;
+    } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      Object.defineProperty(params, name, { value, enumerable: true });
+    } else {
+      const meant = closest(name, hintNames);
+      throw invalid(
+        `routingConfig holds ${JSON.stringify(name.slice(0, 64))}`,
+        meant === undefined
+          ? `Hints: ${hintNames.join(', ')}; else a plugin with an object.`
+          : `Did you mean ${meant}?`,
+      );
+    }
+  }
+  return { hints, params };
+}
+
+const invalid = (problem: string, advice?: string): CodedError =>
+  new CodedError('ROUTE_POLICY_INVALID', problem, advice === undefined ? {} : { advice });
+
+/** Tokens of a request as far as known: maxTokens 0 is not said. */
+export interface TokenCounts {
+  readonly promptTokens: number;
+  readonly maxTokens: number;
+}
+
+/** All hints hold, and there is one. A hint on what the client did not say does not hold. */
+export function hintsMatch(hints: Hints, { promptTokens, maxTokens }: TokenCounts): boolean {
+  if (hintCount(hints) === 0) return false;
+  const onMax = hints.maxTokensGte !== undefined || hints.maxTokensLt !== undefined;
+  if (onMax && maxTokens === 0) return false;
+  return (
+    promptTokens >= (hints.promptTokensGte ?? 0) &&
+    promptTokens < (hints.promptTokensLt ?? Infinity) &&
+    maxTokens >= (hints.maxTokensGte ?? 0) &&
+    maxTokens < (hints.maxTokensLt ?? Infinity)
+  );
+}
+
+const hintCount = (hints: Hints): number => hintNames.filter((name) => hints[name] !== undefined).length;
+
+/**
+ * Below 0 when `a` is the more specific: more hints, then larger promptTokensGte, smaller promptTokensLt, larger maxTokensGte,
+ * smaller maxTokensLt. AIBrix's order.
+ */
+export function compareHints(a: Hints, b: Hints): number {
+  const larger = (x = 0, y = 0): number => y - x;
+  const smaller = (x = Number.MAX_VALUE, y = Number.MAX_VALUE): number => x - y;
+  return (
+    hintCount(b) - hintCount(a) ||
+    larger(a.promptTokensGte, b.promptTokensGte) ||
+    smaller(a.promptTokensLt, b.promptTokensLt) ||
+    larger(a.maxTokensGte, b.maxTokensGte) ||
+    smaller(a.maxTokensLt, b.maxTokensLt)
+  );
+}
