@@ -59,6 +59,7 @@ export class NatsLink {
     readonly jsm: JetStreamManager,
     readonly environment: Environment,
     readonly name: string,
+    readonly inboxPrefix: string,
     private readonly log: (line: string) => void,
   ) {
     this.js = jetstream(nc, { timeout: natsLimits.apiTimeoutMs });
@@ -128,6 +129,8 @@ export class NatsLink {
 export async function connectNats(options: ConnectNatsOptions): Promise<NatsLink> {
   const { servers, user, password } = serversOf(options);
   const at = servers.join(', ');
+  // Each user hears only its own answers.
+  const inboxPrefix = user === undefined ? '_INBOX' : `_INBOX.${user}`;
   let nc: NatsConnection;
   try {
     nc = await connect({
@@ -145,8 +148,7 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsLink
         ? {}
         : { authenticator: nkeyAuthenticator(new TextEncoder().encode(options.nkeySeed)) }),
       ...(options.tls === undefined ? {} : { tls: options.tls }),
-      // Each user hears only its own answers.
-      inboxPrefix: user === undefined ? '_INBOX' : `_INBOX.${user}`,
+      inboxPrefix,
     });
   } catch (cause) {
     if (/authorization|authentication/i.test(errorText(cause))) {
@@ -163,7 +165,14 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsLink
   try {
     const jsm = await jetstreamManager(nc, { timeout: natsLimits.apiTimeoutMs, checkAPI: false });
     await jsm.getAccountInfo();
-    return new NatsLink(nc, jsm, options.environment ?? systemEnvironment, options.name, options.log ?? (() => {}));
+    return new NatsLink(
+      nc,
+      jsm,
+      options.environment ?? systemEnvironment,
+      options.name,
+      inboxPrefix,
+      options.log ?? (() => {}),
+    );
   } catch (cause) {
     await nc.close();
     throw new CodedError(

@@ -1,7 +1,15 @@
+export { NatsAnchorStream } from './anchors.ts';
+export { NatsRequester, NatsResponder, NatsTelemetry } from './bus.ts';
 export type { ConnectNatsOptions } from './connection.ts';
 export { connectNats, NatsLink } from './connection.ts';
+export { NatsEventLog } from './event-log.ts';
+export { NatsFrameStream } from './frames.ts';
 export { natsLimits } from './limits.ts';
 export type { NatsUser, UserPermissions } from './permissions.ts';
 export { buckets, natsUsers, userPermissions } from './permissions.ts';
+export { NatsReaderRegistry } from './readers.ts';
 export type { NatsPassword, NatsServerConfig } from './server-config.ts';
 export { natsServerConfig } from './server-config.ts';
+export { NatsSnapshotStore } from './snapshots.ts';
+export type { EnsuredStreams, EnsureStreamsOptions, StreamBounds, StreamDifference } from './streams.ts';
+export { defaultBounds, ensureStreams } from './streams.ts';

@@ -11,3 +11,5 @@ export { eventually } from './eventually.ts';
 export { spec } from './spec.ts';
 export type { LaunchedPostgres, LaunchPostgresOptions } from './launch-postgres.ts';
 export { launchPostgres } from './launch-postgres.ts';
+export type { LaunchedNats, LaunchNatsOptions } from './launch-nats.ts';
+export { launchNats } from './launch-nats.ts';
