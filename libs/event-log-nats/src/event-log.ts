@@ -161,13 +161,13 @@ export class NatsEventLog implements EventLog {
     const text = `${error.description ?? 'refused'} (${code})`;
     if (code === apiCodes.wrongLastSequence || code === apiCodes.wrongLastSequenceUnknown)
       return { kind: 'wrong-sequence' };
-    if (code === apiCodes.expectationUnavailable || code === apiCodes.idInProcess || error.code === 503) {
-      return { kind: 'unknown', why: text };
-    }
     if (fullCodes.includes(code)) {
       throw new CodedError('LOG_FULL', `${streams.events} takes no more: ${text}`, {
         advice: 'Nothing was lost. Raise max_bytes of the stream (as operator) or give the server more disk.',
       });
+    }
+    if (code === apiCodes.expectationUnavailable || code === apiCodes.idInProcess || error.code === 503) {
+      return { kind: 'unknown', why: text };
     }
     if (code === apiCodes.messageTooLarge) throw tooLarge(commit, new Error(text));
     throw new CodedError('LOG_REFUSED', `${commit.subject}: ${text}`, {
