@@ -163,7 +163,8 @@ export class NatsEventLog implements EventLog {
       return { kind: 'wrong-sequence' };
     if (fullCodes.includes(code)) {
       throw new CodedError('LOG_FULL', `${streams.events} takes no more: ${text}`, {
-        advice: 'Nothing was lost. Raise max_bytes of the stream (as operator) or give the server more disk.',
+        advice:
+          'Nothing was lost. Raise max_bytes (before nats-server 2.12: max_msgs) as operator, or give the server more disk.',
       });
     }
     if (code === apiCodes.expectationUnavailable || code === apiCodes.idInProcess || error.code === 503) {

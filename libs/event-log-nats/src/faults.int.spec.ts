@@ -55,7 +55,7 @@ describe.each(['oldest', 'newest'] as const)('faults, on the %s server', (versio
   const cleanups: (() => Promise<unknown>)[] = [];
 
   afterEach(async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+    for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
   });
 
   const launch = async (): Promise<LaunchedNats> => {
@@ -78,10 +78,10 @@ describe.each(['oldest', 'newest'] as const)('faults, on the %s server', (versio
     const followed: number[] = [];
     const following = await log.follow({ fromSeq: 1 }, ({ seq }) => void followed.push(seq));
     const acknowledged = new Map<string, number>();
-    let stop = false;
+    const stop = new AbortController();
     const writer = async (id: string): Promise<void> => {
       let head: Head = emptyHead;
-      for (let n = 1; !stop;) {
+      for (let n = 1; !stop.signal.aborted;) {
         const commit = sampleCommit({ id, commitId: `${id}:${n}`, head });
         try {
           const { seq } = await log.append(commit, head);
@@ -102,7 +102,7 @@ describe.each(['oldest', 'newest'] as const)('faults, on the %s server', (versio
       const before = acknowledged.size;
       await eventually(() => expect(acknowledged.size).toBeGreaterThan(before), 15_000);
     }
-    stop = true;
+    stop.abort();
     await Promise.all(writers);
     const stored = await all(log);
     const ids = stored.map(({ commitId }) => commitId);

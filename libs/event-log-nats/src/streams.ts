@@ -8,6 +8,8 @@ import { buckets } from './permissions.ts';
 
 const GiB = 1024 ** 3;
 const secondNs = 1_000_000_000;
+/** A commit counts as this much where the bound must be one of messages. */
+const commitBytesTypical = 1024;
 
 export interface StreamBounds {
   /** Decisions are refused, loudly, when the stream holds this many bytes. */
@@ -45,6 +47,16 @@ const limitsOf = (name: string, subjects: string[], more: Partial<StreamConfig>)
   ...more,
 });
 
+/**
+ * The bound of a stream that must refuse and never drop. nats-server 2.9 counts a message's size without its overhead when
+ * it decides whether there is room, and then drops the oldest commits to make up for it: there messages are counted.
+ */
+function refusing(link: NatsLink, bytesMax: number): Partial<StreamConfig> {
+  return link.atLeast(2, 12)
+    ? { max_bytes: bytesMax, max_msgs: -1 }
+    : { max_bytes: -1, max_msgs: Math.ceil(bytesMax / commitBytesTypical) };
+}
+
 /** Every stream, as code. */
 function shapes(link: NatsLink, replicas: number, bounds: StreamBounds): Shape[] {
   const compressed = link.atLeast(2, 10) ? { compression: StoreCompression.S2 } : {};
@@ -67,7 +79,7 @@ function shapes(link: NatsLink, replicas: number, bounds: StreamBounds): Shape[]
       ...more,
     });
   return [
-    limitsOf(streams.events, ['lintel.ev.>'], { ...forEver, max_bytes: bounds.eventsBytesMax }),
+    limitsOf(streams.events, ['lintel.ev.>'], { ...forEver, ...refusing(link, bounds.eventsBytesMax) }),
     limitsOf(streams.requests, ['lintel.rq.*'], {
       discard: DiscardPolicy.Old,
       max_bytes: bounds.requestsBytesMax,
@@ -76,7 +88,7 @@ function shapes(link: NatsLink, replicas: number, bounds: StreamBounds): Shape[]
       duplicate_window: Math.min(3_600_000, bounds.requestsAgeMsMax) * 1e6,
       num_replicas: replicas,
     }),
-    limitsOf(streams.anchors, ['lintel.anchor.>'], { ...forEver, max_bytes: bounds.anchorsBytesMax }),
+    limitsOf(streams.anchors, ['lintel.anchor.>'], { ...forEver, ...refusing(link, bounds.anchorsBytesMax) }),
     limitsOf(streams.dead, ['lintel.dead.*'], {
       discard: DiscardPolicy.Old,
       max_bytes: bounds.deadBytesMax,
@@ -103,6 +115,7 @@ const sinceVersion: Readonly<Record<string, string>> = {
 /** An operator may have other bounds; a difference there is told, and never refused. */
 const bounding: ReadonlySet<string> = new Set([
   'max_bytes',
+  'max_msgs',
   'max_age',
   'num_replicas',
   'compression',

@@ -3,3 +3,4 @@ export { env } from './env.ts';
 export { nestLogger } from './nest-logger.ts';
 export type { Problem } from './problem.ts';
 export { ProblemFilter, statusOf, toProblem } from './problem.ts';
+export * from './transport/index.ts';
