@@ -47,8 +47,8 @@ class ReplicaController {
   }
 }
 
-// oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module is its decorator
 @Module({ controllers: [ReplicaController] })
+// oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module is its decorator
 class ReplicaModule {}
 
 @Controller()
@@ -57,8 +57,8 @@ class MisspeltController {
   drain(): void {}
 }
 
-// oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module is its decorator
 @Module({ controllers: [MisspeltController] })
+// oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module is its decorator
 class MisspeltModule {}
 
 describe('commands, queries and events by Nest', () => {
