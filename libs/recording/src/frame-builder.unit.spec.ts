@@ -1,0 +1,113 @@
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { route } from '#libs/contracts';
+import { reexecute } from '#libs/domain/route';
+import { FrameBuilder } from './frame-builder.ts';
+import { recordingLimits } from './limits.ts';
+import type { RecordInput } from './record-input.ts';
+import { samplePick, sampleRecord } from './samples.fixture.ts';
+
+const head = { gatewayId: 'gw', bootId: 'boot', frameSeq: 3, closedAtMs: 1234.5, dropped: 2 };
+
+function frameOf(...records: RecordInput[]): { bytes: Buffer; frame: route.RecordFrame } {
+  const builder = new FrameBuilder();
+  for (const record of records) expect(builder.add(record)).toBe(true);
+  const bytes = builder.finish(head);
+  return { bytes, frame: fromBinary(route.RecordFrameSchema, bytes) };
+}
+
+describe('the hand-written encoding', () => {
+  test.each([0, 1, 3, 100, 1000])('is what protobuf-es writes, with %i candidates', (candidates) => {
+    const { bytes, frame } = frameOf(
+      sampleRecord([samplePick(candidates)]),
+      sampleRecord([samplePick(candidates, 'random')]),
+    );
+    expect(Buffer.from(toBinary(route.RecordFrameSchema, frame)).equals(bytes)).toBe(true);
+    expect(frame.records).toHaveLength(2);
+  });
+
+  const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 300 }), fc.string({ maxLength: 200 }));
+  const count = fc.oneof(fc.nat(5), fc.nat(2 ** 32 - 1));
+  const time = fc.double({ min: 0 });
+  const record = fc
+    .record({
+      requestId: text,
+      receivedAtMs: time,
+      endUser: text,
+      model: text,
+      stream: fc.boolean(),
+      httpStatus: count,
+      errorCode: text,
+      errorMessage: text,
+      heads: fc.dictionary(
+        fc.string({ maxLength: 9 }).map((name) => `h${name}`),
+        fc.double(),
+      ),
+      usage: fc.option(
+        fc.record({ promptTokens: count, completionTokens: count, cachedTokens: count, fromEngine: fc.boolean() }),
+        { nil: undefined },
+      ),
+    })
+    .map((given) => sampleRecord([samplePick(3, 'least-kv-cache')], given));
+
+  test('keeps every field of any record', () => {
+    fc.assert(
+      fc.property(fc.array(record, { maxLength: 4 }), (records) => {
+        const { bytes, frame } = frameOf(...records);
+        expect(Buffer.from(toBinary(route.RecordFrameSchema, frame)).equals(bytes)).toBe(true);
+        for (const [index, { usage, heads, errorMessage, receivedAtMs }] of records.entries()) {
+          const back = frame.records[index] as route.DecisionRecord;
+          expect(back.receivedAtMs).toBe(receivedAtMs);
+          expect(back.errorMessage).toBe(errorMessage.toWellFormed());
+          expect({ ...back.heads }).toEqual(heads);
+          expect(back.usage?.cachedTokens).toBe(usage?.cachedTokens);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+test('dictionaries hold each replica and pipeline once', () => {
+  const pick = samplePick(3);
+  const { frame } = frameOf(sampleRecord([pick]), sampleRecord([pick, pick]));
+  expect([frame.replicaIds.length, frame.pipelines.length]).toEqual([3, 1]);
+  expect(frame).toMatchObject({ gatewayId: 'gw', bootId: 'boot', frameSeq: 3, dropped: 2 });
+});
+
+test('a finished builder starts the next frame empty', () => {
+  const builder = new FrameBuilder();
+  builder.add(sampleRecord([samplePick(3)]));
+  builder.finish(head);
+  const frame = fromBinary(route.RecordFrameSchema, builder.finish({ ...head, dropped: 0 }));
+  expect([frame.records, frame.replicaIds, frame.pipelines]).toEqual([[], [], []]);
+});
+
+test('long texts are cut and a record beyond the bound is refused whole', () => {
+  const { frame } = frameOf(sampleRecord([], { errorMessage: 'é'.repeat(9999) }));
+  expect(frame.records[0]?.errorMessage).toHaveLength(recordingLimits.textLengthMax);
+  const builder = new FrameBuilder();
+  expect(builder.add(sampleRecord(Array.from({ length: 20 }, () => samplePick(1000))))).toBe(false);
+  expect(builder.count).toBe(0);
+});
+
+test('a recorded decision executes again to the same choice, and a changed one is caught', () => {
+  const strategies = [
+    'prefix-cache',
+    'least-kv-cache',
+    'random',
+    'round-robin',
+    'power-of-two',
+    'session-affinity',
+    'least-request:2,random:1',
+  ];
+  const records = strategies.map((strategy, seed) =>
+    sampleRecord([samplePick(5, strategy, seed), samplePick(0, strategy, seed)]),
+  );
+  const { frame } = frameOf(...records);
+  for (const index of records.keys()) expect(reexecute(frame, index)).toEqual({ equal: true, picks: 2 });
+  const tampered = frame.records[0]?.picks[0] as route.Pick;
+  tampered.chosen = (tampered.chosen % 5) + 1;
+  expect(reexecute(frame, 0)).toMatchObject({ equal: false, difference: { pick: 0, field: 'chosen' } });
+});

@@ -1,0 +1,17 @@
+export { FrameBuilder } from './frame-builder.ts';
+export type { PublisherStatus } from './frame-publisher.ts';
+export { FramePublisher } from './frame-publisher.ts';
+export { recordingLimits } from './limits.ts';
+export type {
+  CapturedPick,
+  PipelineRef,
+  RecordedAttempt,
+  RecordedTimings,
+  RecordedUsage,
+  RecordInput,
+} from './record-input.ts';
+export { capturePick } from './record-input.ts';
+export type { RecorderOptions, RecorderStatus, SealedFrame } from './recorder.ts';
+export { Recorder } from './recorder.ts';
+export type { SpoolOptions, SpoolStatus } from './spool.ts';
+export { Spool } from './spool.ts';

@@ -1,0 +1,131 @@
+import type { route } from '#libs/contracts';
+import type { Candidates, CompiledPipeline, Decision, RequestFeatures } from '#libs/scheduling';
+
+/** Fields of lintel.route.v1.Pipeline. One object for each policy version and strategy: frames tell pipelines apart by identity. */
+export interface PipelineRef {
+  readonly hash: string;
+  readonly json: string;
+  readonly strategy: string;
+  readonly policyId: string;
+  readonly policyVersion: number;
+  readonly policySeq: number;
+}
+
+/** A pick as it was: copied out of the scheduler's reused buffers. */
+export interface CapturedPick {
+  readonly pipeline: PipelineRef;
+  readonly seed: number;
+  readonly columns: readonly string[];
+  readonly replicaIds: readonly string[];
+  /** Row by row: candidates × columns. */
+  readonly values: readonly number[];
+  readonly agesMs: readonly number[];
+  readonly filteredBy: readonly number[];
+  readonly scores: readonly number[];
+  readonly totals: readonly number[];
+  /** Index into replicaIds, or -1. */
+  readonly chosen: number;
+  readonly notes: readonly string[];
+}
+
+const copied = (from: ArrayLike<number>, length: number): number[] => {
+  const out: number[] = [];
+  for (let i = 0; i < length; i++) out.push(from[i] as number);
+  return out;
+};
+
+const none: readonly string[] = [];
+
+/** Copies what decide() read and answered; call it before the next pick of the same pipeline. */
+export function capturePick(
+  compiled: CompiledPipeline,
+  pipeline: PipelineRef,
+  candidates: Candidates,
+  seed: number,
+  decision: Decision,
+): CapturedPick {
+  const { count } = decision;
+  const columns = compiled.reads;
+  const width = columns.length;
+  const values: number[] = [];
+  const agesMs: number[] = [];
+  for (let row = 0; row < count; row++) {
+    for (let place = 0; place < width; place++) {
+      const column = columns[place] as (typeof columns)[number];
+      values.push(candidates.values(column)[row] as number);
+      agesMs.push(candidates.agesMs(column)[row] as number);
+    }
+  }
+  return {
+    pipeline,
+    seed: seed >>> 0,
+    columns,
+    replicaIds: candidates.ids.slice(0, count),
+    values,
+    agesMs,
+    filteredBy: copied(decision.filteredBy, count),
+    scores: copied(decision.scores, count * compiled.width),
+    totals: copied(decision.totals, count),
+    chosen: decision.chosen,
+    notes: decision.notes.length === 0 ? none : [...decision.notes],
+  };
+}
+
+export interface RecordedAttempt {
+  readonly replicaId: string;
+  /** Index into picks. */
+  readonly pick: number;
+  readonly startMs: number;
+  readonly firstByteMs: number;
+  readonly endMs: number;
+  readonly end: route.AttemptEnd;
+  readonly httpStatus: number;
+  readonly error: string;
+}
+
+/** Fields of lintel.route.v1.Timings. */
+export interface RecordedTimings {
+  readonly bodyReadMs: number;
+  readonly pickedMs: number;
+  readonly firstByteMs: number;
+  readonly totalMs: number;
+  readonly pickUs: number;
+  readonly tokenSpanMs: number;
+  readonly tokenGaps: number;
+  readonly tokenGapMsMax: number;
+}
+
+export interface RecordedUsage {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  readonly cachedTokens: number;
+  readonly fromEngine: boolean;
+}
+
+/**
+ * One request at its end: the fields of lintel.route.v1.DecisionRecord with replicas and pipelines in plain. The recorder keeps
+ * the object until its frame is closed: hand it over and forget it.
+ */
+export interface RecordInput {
+  readonly requestId: string;
+  readonly receivedAtMs: number;
+  readonly tenantId: string;
+  readonly keyId: string;
+  readonly endUser: string;
+  readonly endpoint: string;
+  readonly model: string;
+  readonly adapter: string;
+  readonly stream: boolean;
+  readonly features: RequestFeatures | undefined;
+  readonly picks: readonly CapturedPick[];
+  readonly attempts: readonly RecordedAttempt[];
+  readonly outcome: route.Outcome;
+  readonly httpStatus: number;
+  readonly errorCode: string;
+  readonly timings: RecordedTimings | undefined;
+  readonly usage: RecordedUsage | undefined;
+  readonly traceparent: string;
+  readonly heads: Readonly<Record<string, number>>;
+  readonly errorMessage: string;
+  readonly profile: string;
+}
