@@ -48,7 +48,7 @@ describe('EventRegistry', () => {
 
   test('an unknown type is refused with its name', () => {
     expect(() => registry.decode('route', 'Nope', {})).toThrow(
-      expect.objectContaining({ code: 'EVENT_TYPE_UNKNOWN' }) as Error,
+      expect.objectContaining({ code: 'EVENT_TYPE_UNKNOWN' }) as unknown as Error,
     );
   });
 
@@ -86,7 +86,7 @@ describe('subjects', () => {
         if (isSubjectId(text)) expect(subjects.requests(text)).toBe(`lintel.rq.${text}`);
         else
           expect(() => subjects.requests(text)).toThrow(
-            expect.objectContaining({ code: 'SUBJECT_ID_INVALID' }) as Error,
+            expect.objectContaining({ code: 'SUBJECT_ID_INVALID' }) as unknown as Error,
           );
       }),
     );

@@ -1,4 +1,5 @@
 export { NatsAnchorStream } from './anchors.ts';
+export { natsBroker } from './broker.ts';
 export { NatsRequester, NatsResponder, NatsTelemetry } from './bus.ts';
 export type { ConnectNatsOptions } from './connection.ts';
 export { connectNats, NatsLink } from './connection.ts';

@@ -5,6 +5,8 @@ export { MemoryAnchorStream } from './anchor-stream.ts';
 export { anchorHash, anchorProblem, parseAnchor, publicKeyText, sealAnchor, verifyAnchor } from './anchors.ts';
 export type { ArchiveEntry, ArchiveHeader } from './archive.ts';
 export { archiveLine, ArchiveReader } from './archive.ts';
+export type { Broker, ReactorSpec } from './broker.ts';
+export { memoryBroker } from './broker.ts';
 export type { BusHeaders, BusMessage, RequestContext, Requester, Responder, Stop, Telemetry } from './bus.ts';
 export { busLimits } from './bus.ts';
 export { baseOfCommitId, commitHash, commitIdBase, commitIdOf, sha256Hex } from './chain.ts';

@@ -6,7 +6,7 @@ export class Ring<T> {
   #refused = 0;
 
   constructor(readonly capacity: number) {
-    this.#slots = new Array<T | undefined>(capacity);
+    this.#slots = Array.from({ length: capacity });
   }
 
   get size(): number {

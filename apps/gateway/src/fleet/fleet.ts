@@ -1,0 +1,43 @@
+import type { route } from '#libs/contracts';
+import type { CandidateTable } from '#libs/scheduling';
+
+/** Whether new requests may go to a replica, and if not, why. `unknown` has not answered yet and takes requests last. */
+export type Routability = 'ready' | 'unknown' | 'draining' | 'ejected' | 'circuit-open' | 'unhealthy' | 'asleep';
+
+/** One replica as the data plane sees it. The same object as long as its registration is. */
+export interface FleetReplica {
+  readonly id: string;
+  /** "http://127.0.0.1:8000" */
+  readonly origin: string;
+  /** "127.0.0.1:8000", for target-pod-ip. */
+  readonly address: string;
+  /** The engine's own key; undefined where none is configured. */
+  readonly credential: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Requests that this gateway has on it now. */
+  readonly inflight: number;
+  routability(): Routability;
+  /** Writes what is known of it into a row: inflight over all gateways, waiting, running, kvUse, warmth, each with its age. */
+  describe(table: CandidateTable, row: number): void;
+  begin(): void;
+  /** Once for each `begin`. Charges circuit and outlier ejection. */
+  end(end: route.AttemptEnd): void;
+}
+
+export interface ServedModel {
+  readonly id: string;
+  /** Base model of an adapter. */
+  readonly parent: string | undefined;
+  readonly maxModelLen: number | undefined;
+}
+
+/** The replicas in routing, as the log names them and as they answer. */
+export interface Fleet {
+  /** Models and adapters that at least one replica serves or was registered with, by name. */
+  models(): readonly ServedModel[];
+  model(id: string): ServedModel | undefined;
+  /** Replicas that serve the model, in a stable order, whatever their state; undefined for a model nobody serves. */
+  replicasFor(model: string): readonly FleetReplica[] | undefined;
+  /** True while some replica has not said yet which models it serves, so that "unknown model" is not yet certain. */
+  readonly settling: boolean;
+}
