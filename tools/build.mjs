@@ -6,9 +6,12 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const bin = (name) => `${root}/node_modules/.bin/${name}`;
 
+/** buf finds its plugin there, also where npm did not start this. */
+const env = { ...process.env, PATH: `${root}/node_modules/.bin:${process.env.PATH}` };
+
 function run(label, command, args) {
   const startMs = Date.now();
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', env });
   if (status !== 0) {
     process.stderr.write(`${label} failed: ${error?.message ?? ''}\n${stdout ?? ''}${stderr ?? ''}`);
     process.exit(1);
@@ -22,7 +25,7 @@ if (!process.argv.includes('--gen-only')) {
   run('compile apps/ and libs/', bin('swc'), ['apps', 'libs', '-d', 'dist', '--ignore', '**/*.spec.ts', '-q']);
   for (const path of readdirSync(`${root}/dist`, { recursive: true })) {
     const file = String(path);
-    if (!/\.js$/.test(file) || existsSync(`${root}/${file.replace(/\.js$/, '.ts')}`)) continue;
+    if (!/\.js(\.map)?$/.test(file) || existsSync(`${root}/${file.replace(/\.js(\.map)?$/, '.ts')}`)) continue;
     rmSync(`${root}/dist/${file}`, { force: true });
   }
 }
