@@ -6,6 +6,7 @@ import { compareRecordings, readRecording, recordingFacts } from './engines/comp
 import { startControl } from './engines/control.mjs';
 import { FIXTURES_DIR, recordFixtures, writeFixtures } from './engines/record-fixtures.mjs';
 import { ensureVllm, NEEDS, stopEngines, VLLM_VERSION } from './engines/vllm.mjs';
+import { prepare } from './prepare.mjs';
 
 const NODE_ARGUMENTS = ['--disable-warning=ExperimentalWarning', '--experimental-vm-modules'];
 const JEST = 'node_modules/jest/bin/jest.js';
@@ -149,6 +150,7 @@ async function main() {
     process.exitCode = unknown ? 2 : 0;
     return;
   }
+  await prepare();
   let interrupted = false;
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.once(signal, async () => {
