@@ -1,7 +1,7 @@
 import type { NatsUser } from './permissions.ts';
 import { natsUsers, userPermissions } from './permissions.ts';
 
-/** A password, or the name of the environment variable from which the server takes it. */
+/** A password, or the name of the environment variable from which the server takes it (not of digits only: it must read as a text). */
 export type NatsPassword = string | { readonly env: string };
 
 export interface NatsServerConfig {

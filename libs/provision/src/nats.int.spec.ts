@@ -91,6 +91,11 @@ describe('a managed nats-server', () => {
     }
   });
 
+  test('an older server does not get the files of a newer one', async () => {
+    await (await provide('newest')).stop();
+    await expect(provide('oldest')).rejects.toMatchObject({ code: 'NATS_OLDER' });
+  });
+
   test('an existing server is checked', async () => {
     await expect(provideNats({ home, existingUrl: 'nats://127.0.0.1:1', log: () => {} })).rejects.toMatchObject({
       code: 'NATS_UNREACHABLE',

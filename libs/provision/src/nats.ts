@@ -5,7 +5,7 @@ import type { NatsUser } from '#libs/event-log-nats';
 import { natsServerConfig, natsUsers } from '#libs/event-log-nats';
 import type { Environment } from '#libs/kernel';
 import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
-import type { NatsHow, NatsMissing } from './nats-binary.ts';
+import type { NatsBinary, NatsHow, NatsMissing } from './nats-binary.ts';
 import { findNats } from './nats-binary.ts';
 import { freeNatsPort, greeting, isNatsOf, startNats, stopNats } from './nats-process.ts';
 import { isAlive } from './postgres-process.ts';
@@ -116,11 +116,21 @@ const numberIn = async (file: string): Promise<number | undefined> => {
   return Number.isInteger(value) && value > 0 ? value : undefined;
 };
 
+/** An older server reads the files of a newer one wrongly. */
+async function refuseDowngrade(file: string, { version, path }: NatsBinary): Promise<void> {
+  const written = (await readFile(file, 'utf8').catch(() => '')).trim();
+  const minor = (text: string): string => text.split('.').slice(0, 2).join('.');
+  if (written === '' || minor(version).localeCompare(minor(written), 'en', { numeric: true }) >= 0) return;
+  throw new CodedError('NATS_OLDER', `${path} is ${version}, the log's files were written by ${written}`, {
+    advice: `Put nats-server ${minor(written)} or newer on PATH, or start with a new home.`,
+  });
+}
+
 /**
  * A nats-server with JetStream to use: the given one, or one of our own under `home`, on loopback, with generated
  * credentials. Recovers what a killed process left: a server still running is taken over when it is what we would
  * start, and stopped otherwise.
- * @throws NATS_URL_INVALID · NATS_UNREACHABLE · NATS_START_FAILED · NATS_NO_PORT
+ * @throws NATS_URL_INVALID · NATS_UNREACHABLE · NATS_OLDER · NATS_START_FAILED · NATS_NO_PORT
  */
 export async function provideNats(options: ProvideNatsOptions): Promise<ProvidedNats | NatsMissing> {
   const { log, existingUrl, environment = systemEnvironment } = options;
@@ -138,6 +148,7 @@ export async function provideNats(options: ProvideNatsOptions): Promise<Provided
     join(folder, name),
   ) as [string, string, string, string];
   await mkdir(join(folder, 'data'), { recursive: true, mode: 0o700 });
+  await refuseDowngrade(join(folder, 'version'), binary);
   const credentials = await credentialsIn(join(folder, 'credentials.json'));
   const passwords = Object.fromEntries(natsUsers.map((user) => [user, credentials[user].password]));
   const canSync = !binary.version.startsWith('2.9.');
@@ -172,6 +183,7 @@ export async function provideNats(options: ProvideNatsOptions): Promise<Provided
         await writeSecret(configFile, configFor(port));
         pid = await startNats({ program: binary.path, configFile, port, pidFile, logFile, environment, log });
         await writeFile(portFile, `${port}\n`);
+        await writeFile(join(folder, 'version'), `${binary.version}\n`);
         return;
       } catch (error) {
         if (attempt === startAttemptsMax) throw error;
