@@ -72,7 +72,7 @@ export const packageRules: readonly {
     because: "only the engines' own events come over ZeroMQ",
   },
   {
-    packages: /^testcontainers$|^fast-check$|^@jest\/globals$/,
+    packages: /^fast-check$|^@jest\/globals$/,
     where: ['libs/testkit/', 'test/'],
     because: 'test tools stay in tests',
   },
