@@ -15,8 +15,9 @@ export interface Problem {
 
 const statusByEnding: readonly (readonly [RegExp, number])[] = [
   [/_NOT_FOUND$/, 404],
-  [/_(UNAVAILABLE|NOT_READY|TIMEOUT)$/, 503],
-  [/_(CONFLICT|EXISTS)$/, 409],
+  [/_UNAUTHORIZED$/, 401],
+  [/_(UNAVAILABLE|NOT_READY|TIMEOUT|BEHIND)$|^BUS_(NO_RESPONDER|DEADLINE)$/, 503],
+  [/_(CONFLICT|EXISTS|TAKEN)$/, 409],
   [/_TOO_LARGE$/, 413],
   [/_FORBIDDEN$/, 403],
   [/_(INVALID|UNKNOWN|BAD_REQUEST)$|^BAD_REQUEST$/, 400],

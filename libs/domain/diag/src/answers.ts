@@ -53,7 +53,8 @@ export type ReplayLine =
       readonly missingPlugins: Readonly<Record<string, number>>;
       readonly durationMs: number;
     } & ReplayCounts &
-      Durable);
+      Durable)
+  | FailedLine;
 
 export interface VerifyPart {
   readonly seq: number;
@@ -115,8 +116,13 @@ export interface ReceiptAnswer extends Durable {
 
 export interface ApplyAnswer extends Durable {
   readonly contentHash: string;
+  /** True where nothing was sent: `changes` is then what would be done, with seq 0. */
+  readonly dryRun: boolean;
+  /** Replicas, policies, tenants and keys of the document that are so already. */
   readonly unchanged: number;
   readonly changes: readonly { readonly what: string; readonly seq: number; readonly commitId: string }[];
+  /** Stands in each commit of this application. */
+  readonly correlationId: string;
 }
 
 export interface KeyAnswer extends ReceiptAnswer {
@@ -148,7 +154,7 @@ export type RebuildLine =
       readonly itemsPerSecond: number;
     }
   | { readonly kind: 'done'; readonly projection: string; readonly seq: number; readonly durationMs: number }
-  | { readonly kind: 'failed'; readonly code: string; readonly text: string; readonly advice: string };
+  | FailedLine;
 
 export interface DeadLetterItem {
   readonly id: number;
@@ -160,4 +166,125 @@ export interface DeadLetterItem {
   readonly errorMessage: string;
   readonly deliveries: number;
   readonly atMs: number;
+}
+
+export interface RedriveAnswer extends Durable {
+  readonly id: number;
+  readonly consumer: string;
+}
+
+/** What the gateway last saw of a replica: telemetry, not decisions. */
+export interface ReplicaLive {
+  readonly healthy: boolean;
+  /** "closed", "open", "half-open". */
+  readonly circuit: string;
+  readonly healthAgeMs: number | null;
+  readonly servedModels: readonly string[];
+  /** By column name; a missing one is unknown. */
+  readonly values: Readonly<Record<string, number | null>>;
+  readonly valuesAgeMs: number | null;
+  readonly lastError: string;
+}
+
+export interface ReplicaItem {
+  readonly replicaId: string;
+  readonly url: string;
+  readonly engine: string;
+  readonly models: readonly string[];
+  readonly role: string;
+  readonly roleset: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly source: string;
+  readonly draining: boolean;
+  readonly drainReason: string | null;
+  readonly ejected: boolean;
+  readonly ejectReason: string | null;
+  readonly seq: number;
+  readonly version: number;
+  readonly commitId: string;
+  /** Null where no gateway could be asked: unknown. */
+  readonly live: ReplicaLive | null;
+}
+
+export interface PolicyItem {
+  readonly policyId: string;
+  readonly version: number;
+  readonly models: readonly string[];
+  readonly lockedStrategy: string;
+  readonly defaultProfile: string;
+  readonly profiles: readonly {
+    readonly name: string;
+    readonly strategy: string;
+    readonly requestsPerSecond: number;
+  }[];
+  readonly source: string;
+  readonly seq: number;
+  readonly commitId: string;
+}
+
+export interface KeyItem {
+  readonly keyId: string;
+  readonly displayName: string;
+  /** Empty is all. */
+  readonly models: readonly string[];
+  /** Null is never. */
+  readonly expiresAtMs: number | null;
+  readonly revoked: boolean;
+  readonly revokeReason: string | null;
+  readonly seq: number;
+}
+
+export interface TenantItem {
+  readonly tenantId: string;
+  readonly displayName: string;
+  readonly source: string;
+  readonly seq: number;
+  readonly version: number;
+  readonly commitId: string;
+  readonly keys: readonly KeyItem[];
+}
+
+export interface RequestItem {
+  readonly requestId: string;
+  readonly receivedAtMs: number;
+  readonly gatewayId: string;
+  readonly tenantId: string;
+  readonly keyId: string;
+  readonly endpoint: string;
+  readonly model: string;
+  readonly stream: boolean;
+  readonly strategy: string | null;
+  readonly policyId: string | null;
+  readonly policyVersion: number | null;
+  /** The replica that answered; null when none did. */
+  readonly replicaId: string | null;
+  readonly outcome: string;
+  readonly httpStatus: number;
+  readonly errorCode: string;
+  readonly attempts: number;
+  readonly ttftMs: number | null;
+  readonly tpotMs: number | null;
+  readonly totalMs: number | null;
+  readonly promptTokens: number | null;
+  readonly completionTokens: number | null;
+  readonly cachedTokens: number | null;
+}
+
+export interface NotaryAnswer extends Durable {
+  readonly sealedSeq: number;
+  readonly headSeq: number;
+  readonly anchors: number;
+  /** SPKI DER in base64. */
+  readonly publicKey: string;
+  readonly lastSealedAtMs: number | null;
+  readonly halted: boolean;
+  readonly haltedReason: string;
+}
+
+/** The last line of a stream of lines that could not be finished. */
+export interface FailedLine {
+  readonly kind: 'failed';
+  readonly code: string;
+  readonly text: string;
+  readonly advice: string;
 }

@@ -30,6 +30,7 @@ interface Edit {
   put(kind: StateKind, id: string, fields: Record<string, Json>): void;
   patch(kind: StateKind, id: string, fields: Record<string, Json>): void;
   drop(kind: StateKind, id: string): void;
+  dropAll(kind: StateKind, prefix: string): void;
 }
 
 function replicaFields(data: route.ReplicaRegistered): Record<string, Json> {
@@ -89,6 +90,7 @@ function apply({ type, data }: DecodedEvent, id: string, edit: Edit): void {
       return edit.put('tenants', id, { displayName, source });
     }
     case 'TenantRemoved':
+      edit.dropAll('keys', `${id}/`);
       return edit.drop('tenants', id);
     case 'KeyIssued':
       return edit.put('keys', keyId, keyFields(data as tenancy.KeyIssued));
@@ -117,6 +119,9 @@ export function evolveFleet(state: FleetState, commit: DecodedCommit): FleetStat
       if (before !== undefined) of[kind].set(id, { id, ...place, fields: { ...before.fields, ...fields } });
     },
     drop: (kind, id) => void of[kind].delete(id),
+    dropAll: (kind, prefix) => {
+      for (const id of of[kind].keys()) if (id.startsWith(prefix)) of[kind].delete(id);
+    },
   };
   for (const event of events) apply(event, subject.id, edit);
   return state;
@@ -134,5 +139,20 @@ export function stateJson(state: FleetState): StateJson {
     tenants: list('tenants'),
     keys: list('keys'),
     configurations: list('configurations'),
+  };
+}
+
+/** Raised when `evolveFleet` folds the same commits into something else: older snapshots are then thrown away. */
+export const fleetFoldVersion = 1;
+
+/** The state that `stateJson` told. @throws TypeError where it did not */
+export function fleetStateFromJson(json: StateJson): FleetState {
+  const map = (kind: StateKind): Map<string, StateEntry> => new Map(json[kind].map((entry) => [entry.id, entry]));
+  return {
+    replicas: map('replicas'),
+    policies: map('policies'),
+    tenants: map('tenants'),
+    keys: map('keys'),
+    configurations: map('configurations'),
   };
 }

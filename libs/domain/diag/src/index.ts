@@ -2,17 +2,26 @@ export type {
   ApplyAnswer,
   DeadLetterItem,
   Durable,
+  FailedLine,
   KeyAnswer,
+  KeyItem,
   ListAnswer,
   LogAnswer,
+  NotaryAnswer,
+  PolicyItem,
   ProjectionState,
   ProjectionVerdict,
   RebuildLine,
   ReceiptAnswer,
+  RedriveAnswer,
+  ReplicaItem,
+  ReplicaLive,
   ReplayCounts,
   ReplayDifference,
   ReplayLine,
+  RequestItem,
   StateAnswer,
+  TenantItem,
   VerifyAnswer,
   VerifyPart,
   WhyAnswer,
@@ -28,10 +37,21 @@ export type {
 } from './explain-request.ts';
 export { explainRequest } from './explain-request.ts';
 export type { FleetState, StateEntry, StateJson, StateKind } from './fleet-state.ts';
-export { emptyFleetState, evolveFleet, stateJson, stateKinds } from './fleet-state.ts';
+export {
+  emptyFleetState,
+  evolveFleet,
+  fleetFoldVersion,
+  fleetStateFromJson,
+  stateJson,
+  stateKinds,
+} from './fleet-state.ts';
+export type { ListedState } from './list-items.ts';
+export { policyItems, replicaItems, requestItem, tenantItems } from './list-items.ts';
 export type { Json } from './json.ts';
 export { enumName, known } from './json.ts';
 export type { Moment } from './moment.ts';
+export type { NotaryLimits, NotaryPosition } from './notary-plan.ts';
+export { planSeals } from './notary-plan.ts';
 export { momentText, parseDuration, parseMoment, parseTime } from './moment.ts';
 export type { FieldChange, StateChange } from './state-diff.ts';
 export { diffStates } from './state-diff.ts';
