@@ -12,7 +12,9 @@ WORKDIR /lintel
 COPY --from=build /lintel/package.json ./
 COPY --from=build /lintel/node_modules ./node_modules
 COPY --from=build /lintel/dist ./dist
-RUN mkdir /var/lib/lintel && chown node:node /var/lib/lintel
+# The command line, for `docker compose exec diagnostics lintel why …`.
+RUN mkdir /var/lib/lintel && chown node:node /var/lib/lintel \
+  && printf '#!/bin/sh\nexec node /lintel/dist/apps/cli/src/main.js "$@"\n' > /usr/local/bin/lintel && chmod 755 /usr/local/bin/lintel
 ENV LINTEL_HOME=/var/lib/lintel
 USER node
 VOLUME /var/lib/lintel
