@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
 import { chmod, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
@@ -95,15 +96,31 @@ export class Home {
     }
   }
 
+  /** @throws HOME_IN_USE where two starts at the same moment both took a stale lock; the later one keeps it. */
   async announce(connection: Connection): Promise<void> {
+    if (!this.#isOurs()) {
+      throw new CodedError('HOME_IN_USE', `${this.folder} was taken by another Lintel while this one started`, {
+        advice: 'Stop it first, or choose another folder with --home.',
+      });
+    }
     const path = this.path('connection.json');
     await writeFile(`${path}.new`, `${JSON.stringify(connection, null, 2)}\n`, { mode: 0o600 });
     await rename(`${path}.new`, path);
   }
 
-  async close(): Promise<void> {
-    await rm(this.path('connection.json'), { force: true });
-    await rm(this.#lockFile, { force: true });
+  #isOurs(): boolean {
+    try {
+      return Number(readFileSync(this.#lockFile, 'utf8').trim()) === process.pid;
+    } catch {
+      return false; // gone, or not to be read: not a lock that we may take away
+    }
+  }
+
+  /** Synchronous, so that it also works in the last moment of a process. Leaves another's lock alone. */
+  close(): void {
+    if (!this.#isOurs()) return;
+    rmSync(this.path('connection.json'), { force: true });
+    rmSync(this.#lockFile, { force: true });
   }
 }
 

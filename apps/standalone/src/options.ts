@@ -3,6 +3,8 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 export interface UpOptions {
   readonly host?: string;
   readonly port?: number;
+  /** Of diagnostics; where it is not given, 8090 or a free one. */
+  readonly apiPort?: number;
   readonly home?: string;
   /** Origins of running engines; empty is "simulate". */
   readonly engine: readonly string[];
@@ -23,8 +25,8 @@ function port(text: string): number {
 
 function simReplicas(text: string): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= simReplicasMax) return value;
-  throw new InvalidArgumentError(`must be 1 to ${simReplicasMax}.`);
+  if (Number.isInteger(value) && value >= 0 && value <= simReplicasMax) return value;
+  throw new InvalidArgumentError(`must be 0 to ${simReplicasMax}.`);
 }
 
 function engineOrigin(text: string, before: readonly string[]): readonly string[] {
@@ -40,12 +42,17 @@ export function upCommand(name: string): Command {
   return new Command(name)
     .description('Start Lintel: broker, database, engines, gateway, diagnostics.')
     .option('--port <port>', 'port of the gateway (default 8080, or the configuration file)', port)
+    .option('--api-port <port>', 'port of diagnostics (default 8090, or a free one where that is taken)', port)
     .option('--host <address>', 'address to listen on (default 127.0.0.1)')
-    .option('--home <folder>', 'folder of all state (default .lintel, or LINTEL_HOME)')
+    .option('--home <folder>', 'folder of all state (default LINTEL_HOME, or .lintel)')
     .option('--engine <origin>', 'put Lintel in front of a running engine; repeatable', engineOrigin, [])
     .option('--config <file>', "lintel.yaml, or AIBrix's standalone file; read again when it changes")
     .option('--open', "no keys: the client's authorization goes to the engine unchanged")
-    .option('--sim <n>', 'how many simulated vLLM replicas to start (default 3)', simReplicas)
+    .option(
+      '--sim <n>',
+      'how many simulated vLLM replicas to start (default 3; 0 where engines are given)',
+      simReplicas,
+    )
     .option('--real', 'a small real engine (llama.cpp) in place of simulated ones; fetched once')
     .addOption(new Option('--compat <system>', 'names and codes as that system has them').choices(['aibrix']))
     .helpOption('-h, --help', 'this list');

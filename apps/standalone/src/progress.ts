@@ -9,6 +9,8 @@ export class Progress {
     readonly clock: Clock,
     readonly timers: Timers,
     readonly write: (text: string) => void,
+    /** Ends the start between two steps, once somebody wants it stopped. */
+    readonly throwIfStopped: () => void = () => {},
   ) {}
 
   /** Runs a step; `describe` turns its result into the line's text. A failure is printed and thrown on. */
@@ -17,6 +19,7 @@ export class Progress {
     work: (say: (text: string) => void) => Promise<T>,
     describe: (result: T) => string,
   ): Promise<T> {
+    this.throwIfStopped();
     const fromMs = this.clock.monotonicMs();
     const duration = (): string => `${((this.clock.monotonicMs() - fromMs) / 1000).toFixed(1)} s`;
     let latest = '';
@@ -27,6 +30,7 @@ export class Progress {
       const result = await work((text) => {
         latest = text;
       });
+      this.throwIfStopped();
       this.write(`  ✓ ${label.padEnd(labelWidth)} ${describe(result).padEnd(49)} ${duration().padStart(8)}\n`);
       return result;
     } catch (error) {

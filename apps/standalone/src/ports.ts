@@ -1,0 +1,35 @@
+import { createServer } from 'node:net';
+import { CodedError, errorCode, errorText } from '#libs/kernel';
+
+/** The port itself, or a free one for 0. @throws PORT_TAKEN, PORT_REFUSED */
+export async function claimPort(host: string, port: number, flag: string): Promise<number> {
+  const server = createServer();
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port, exclusive: true }, () => resolve((server.address() as { port: number }).port));
+    });
+  } catch (cause) {
+    const taken = errorCode(cause) === 'EADDRINUSE';
+    throw new CodedError(
+      taken ? 'PORT_TAKEN' : 'PORT_REFUSED',
+      taken ? `port ${port} on ${host} is taken` : `cannot listen on ${host}:${port}: ${errorText(cause)}`,
+      { advice: `Choose another one with ${flag}; ${flag} 0 picks a free one.`, cause },
+    );
+  } finally {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+}
+
+const apiPortDefault = 8090;
+
+/** The port of diagnostics. Its default is a wish: the command line finds it anywhere. @throws PORT_TAKEN for a port that was asked for */
+export async function apiPort(host: string, asked: number | undefined): Promise<{ port: number; note: string }> {
+  if (asked !== undefined) return { port: await claimPort(host, asked, '--api-port'), note: '' };
+  try {
+    return { port: await claimPort(host, apiPortDefault, '--api-port'), note: '' };
+  } catch (error) {
+    if (errorCode(error) !== 'PORT_TAKEN') throw error;
+    return { port: await claimPort(host, 0, '--api-port'), note: ` (${apiPortDefault} is taken; --api-port)` };
+  }
+}
