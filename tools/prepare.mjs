@@ -1,8 +1,7 @@
 // Makes a checkout ready to run, on any Node >= 20: dependencies, then the build, each only when something changed.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import * as fs from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -54,10 +53,11 @@ const marked = (file, value) => existsSync(file) && readFileSync(file, 'utf8') =
 
 /** Files whose change asks for a new build, by size and time: quick, and a false alarm only costs two seconds. */
 function sourcesState() {
-  const list =
-    fs.globSync === undefined
-      ? walk()
-      : fs.globSync(['apps/**/*.ts', 'libs/**/*.ts', 'proto/**/*.proto'], { cwd: root });
+  const list = ['apps', 'libs', 'proto'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true })
+      .map((path) => `${folder}/${path}`)
+      .filter((path) => /\.(ts|proto)$/.test(path)),
+  );
   return hashOf(
     [...list, 'package.json', '.swcrc', 'buf.gen.yaml', 'tools/build.mjs']
       .filter((path) => !path.includes('/src/gen/') && !path.endsWith('.spec.ts'))
@@ -67,16 +67,6 @@ function sourcesState() {
         return `${path} ${size} ${mtimeMs}`;
       })
       .join('\n'),
-  );
-}
-
-/** Node 20 has no globSync. */
-function walk() {
-  return ['apps', 'libs', 'proto'].flatMap((folder) =>
-    fs
-      .readdirSync(join(root, folder), { recursive: true })
-      .map((path) => `${folder}/${path}`)
-      .filter((path) => /\.(ts|proto)$/.test(path)),
   );
 }
 

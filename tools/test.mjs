@@ -1,7 +1,7 @@
 // `npm test`: everything that CI runs but the real vLLM engines. Ends with `N passed, N failed, N skipped`.
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { node, prepare, printStep, root } from './prepare.mjs';
@@ -46,24 +46,43 @@ if (chosen.length === 0 && !args.includes('--skip-static')) {
   check('format', join(root, 'node_modules/.bin/oxfmt'), ['--check']);
 }
 
-/** Processes that carry this run's mark in their environment: started by a test and not ended by it. */
-function leftovers(mark) {
+/** Whatever the tests make lies below this folder: their temporary folders, and so the data of every server that they start. */
+const folder = mkdtempSync(join(tmpdir(), 'lintel-test-'));
+const scratch = join(folder, 'tmp');
+mkdirSync(scratch);
+// Postgres, where root may not run it, is another account and has to pass through.
+for (const path of [folder, scratch]) chmodSync(path, 0o711);
+const mark = `LINTEL_TEST_RUN=${randomUUID()}`;
+
+/** Processes that a test started and did not end: they carry this run's mark in their environment, or run in its folder or on a file of it. */
+function leftovers() {
+  const left = [];
+  let pids = [];
   try {
-    return readdirSync('/proc').filter((pid) => {
-      if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return false;
-      try {
-        return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`LINTEL_TEST_RUN=${mark}`);
-      } catch {
-        return false; // ended meanwhile, or not ours to read
-      }
-    });
+    pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
   } catch {
-    return []; // no /proc (macOS): not checked there
+    return left; // no /proc (macOS): not checked there
   }
+  for (const pid of pids) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      if (command === '') continue; // a zombie or a kernel thread
+      const cwd = readlinkSync(`/proc/${pid}/cwd`);
+      if (`${cwd} ${command}`.includes(folder) || readFileSync(`/proc/${pid}/environ`, 'utf8').includes(mark))
+        left.push(`process ${pid}: ${command}`);
+    } catch {
+      continue; // ended meanwhile, or not ours to read
+    }
+  }
+  return left;
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'lintel-test-'));
-const mark = randomUUID();
+/** Folders that a test made and did not remove. Caches that are kept for the next file of the run are no leftovers. */
+const strayFiles = () =>
+  readdirSync(scratch)
+    .filter((name) => name.startsWith('lintel-') && !name.startsWith('lintel-test-cache-'))
+    .map((name) => `${scratch}/${name}`);
+
 const output = join(folder, 'jest.json');
 const { status } = spawnSync(
   node,
@@ -71,39 +90,45 @@ const { status } = spawnSync(
     '--disable-warning=ExperimentalWarning',
     '--experimental-vm-modules',
     join(root, 'node_modules/jest/bin/jest.js'),
+    `--cacheDirectory=${join(tmpdir(), 'lintel-jest-cache')}`,
     '--json',
     `--outputFile=${output}`,
     ...chosen,
   ],
-  { cwd: root, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, LINTEL_TEST_RUN: mark } },
+  {
+    cwd: root,
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, [mark.split('=')[0]]: mark.split('=')[1], TMPDIR: scratch },
+  },
 );
+const levels = {};
 try {
   const result = JSON.parse(readFileSync(output, 'utf8'));
   counts.passed += result.numPassedTests;
   counts.failed += result.numFailedTests + result.numRuntimeErrorTestSuites;
   counts.skipped += result.numPendingTests + result.numTodoTests;
+  for (const { name, assertionResults } of result.testResults) {
+    const level = /\.(\w+)\.spec\.ts$/.exec(name)?.[1] ?? 'other';
+    levels[level] = (levels[level] ?? 0) + assertionResults.filter((test) => test.status === 'passed').length;
+  }
 } catch {
   process.stdout.write(`  ✗ jest ended with ${status} and left no result\n`);
   counts.failed++;
 }
-rmSync(folder, { recursive: true, force: true });
 
 const deadline = Date.now() + leftoverWaitMs;
-let left = leftovers(mark);
+let left = leftovers();
 while (left.length > 0 && Date.now() < deadline) {
   await new Promise((resolve) => setTimeout(resolve, 100));
-  left = leftovers(mark);
+  left = leftovers();
 }
-for (const pid of left) {
-  let command = '';
-  try {
-    command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-  } catch {
-    continue; // ended meanwhile
-  }
-  process.stdout.write(`  ✗ left behind: ${pid} ${command}\n`);
+for (const what of [...left, ...strayFiles()]) {
+  process.stdout.write(`  ✗ left behind: ${what}\n`);
   counts.failed++;
 }
+rmSync(folder, { recursive: true, force: true });
 
+const byLevel = Object.entries(levels).map(([level, passed]) => `${level} ${passed}`);
+process.stdout.write(`\n  by level: ${byLevel.join(', ')}\n`);
 process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 process.exit(counts.failed === 0 && status === 0 ? 0 : 1);
