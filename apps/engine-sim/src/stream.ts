@@ -1,0 +1,66 @@
+import type { ServerResponse } from 'node:http';
+import type { Timers } from '#libs/kernel';
+import type { Fault } from './faults.ts';
+
+/** Server-sent events, each a whole block of text with its empty line. */
+export interface EventStream {
+  write(event: string): void;
+  /** The last event, after which the answer is whole. */
+  end(event: string): void;
+}
+
+/** The head goes out at once, before the first token, as in the real server. */
+export function openStream(response: ServerResponse, timers: Timers, fault: Fault): EventStream {
+  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+  response.flushHeaders();
+  const stream: EventStream = {
+    write: (event) => void response.write(event),
+    end: (event) => void response.end(event),
+  };
+  const { badJson, slowMs } = fault;
+  const breaking = fault.resetAfter ?? fault.cutAfter;
+  const broken = breaking === undefined ? stream : breakingStream(stream, response, breaking, fault);
+  const bad = badJson === true ? mapped(broken, (event) => event.replace(/\}\n\n$/, '\n\n')) : broken;
+  return slowMs === undefined ? bad : slowStream(bad, timers, slowMs);
+}
+
+function mapped(stream: EventStream, change: (event: string) => string): EventStream {
+  return { write: (event) => stream.write(change(event)), end: (event) => stream.end(change(event)) };
+}
+
+/** Breaks off after some events. */
+function breakingStream(stream: EventStream, response: ServerResponse, after: number, fault: Fault): EventStream {
+  let events = 0;
+  const broken = (): boolean => events > after;
+  const cut = (): void => {
+    if (fault.resetAfter === undefined) response.socket?.end();
+    else response.socket?.resetAndDestroy();
+  };
+  const take = (event: string): void => {
+    if (broken()) return;
+    events++;
+    if (!broken()) stream.write(event);
+    // An empty write calls back once all before it has left.
+    else response.write('\n', cut);
+  };
+  return { write: take, end: take };
+}
+
+/** Each event this much after the one before. At most the events of one answer wait here. */
+function slowStream(stream: EventStream, timers: Timers, slowMs: number): EventStream {
+  const waiting: (() => void)[] = [];
+  const next = (): void => {
+    timers.after(slowMs, () => {
+      waiting.shift()?.();
+      if (waiting.length > 0) next();
+    });
+  };
+  const later = (act: () => void): void => {
+    waiting.push(act);
+    if (waiting.length === 1) next();
+  };
+  return {
+    write: (event) => later(() => stream.write(event)),
+    end: (event) => later(() => stream.end(event)),
+  };
+}
