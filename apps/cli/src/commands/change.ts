@@ -1,0 +1,243 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { ApplyAnswer, KeyAnswer, RebuildLine, ReceiptAnswer } from '#libs/domain/diag';
+import { CodedError, errorText, systemClock } from '#libs/kernel';
+import type { Cli } from '../cli.ts';
+import type { ExitCode } from '../exit-codes.ts';
+import { ApiProblem, exitCodes } from '../exit-codes.ts';
+import { rebuildProgress, renderApply, renderKey, renderRebuilt, renderReceipt } from '../render/receipts.ts';
+import type { AddCommands, Flags, Handler } from './command.ts';
+import { text } from './command.ts';
+import { list, showDead } from './lists.ts';
+
+const replicaPath = (id: string): string => `/api/v1/replicas/${encodeURIComponent(id)}`;
+
+/** Reason in the body, where one is given: it stands in the commit. */
+const reasonOf = (flags: Flags): { reason?: string } => {
+  const reason = text(flags['reason']);
+  return reason === undefined ? {} : { reason };
+};
+
+const replicaChange =
+  (action: 'drain' | 'resume' | 'remove', done: string): Handler =>
+  async (cli, [id = ''], flags) => {
+    const api = await cli.api();
+    const receipt =
+      action === 'remove'
+        ? await api.json<ReceiptAnswer>(replicaPath(id), { method: 'DELETE', query: reasonOf(flags) })
+        : await api.json<ReceiptAnswer>(`${replicaPath(id)}/${action}`, { method: 'POST', body: reasonOf(flags) });
+    await cli.answer(receipt, (layout) => renderReceipt(`replica ${id} ${done}`, receipt, layout));
+    return exitCodes.ok;
+  };
+
+async function fileText(cli: Cli, file: string): Promise<string> {
+  if (file === '-') return await cli.io.input();
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new CodedError('FILE_UNREADABLE', `cannot read ${file}: ${errorText(cause)}`, { cause });
+  }
+}
+
+export async function apply(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
+  const body = await fileText(cli, text(flags['file']) ?? '-');
+  const dryRun = flags['dryRun'] === true;
+  const api = await cli.api();
+  const answer = await api.json<ApplyAnswer>('/api/v1/apply', {
+    method: 'POST',
+    query: dryRun ? { dryRun: 1 } : {},
+    body,
+    contentType: 'application/yaml',
+  });
+  await cli.answer(answer, (layout) => renderApply(answer, dryRun, layout));
+  return exitCodes.ok;
+}
+
+/** "30d" from now, or a time. RFC 3339. @throws MOMENT_INVALID */
+export async function expiry(given: string, nowMs: number): Promise<string> {
+  const { parseDuration, parseTime } = await import('#libs/domain/diag');
+  const fromNow = parseDuration(given);
+  return new Date(fromNow === undefined ? parseTime(given, nowMs) : nowMs + fromNow).toISOString();
+}
+
+export async function issueKey(
+  cli: Cli,
+  [tenant = '', keyId = '']: readonly string[],
+  flags: Flags,
+): Promise<ExitCode> {
+  const [name, models, expires] = [text(flags['name']), text(flags['models']), text(flags['expires'])];
+  const body = {
+    keyId,
+    ...(name === undefined ? {} : { name }),
+    ...(models === undefined
+      ? {}
+      : {
+          models: models
+            .split(',')
+            .map((one) => one.trim())
+            .filter((one) => one !== ''),
+        }),
+    ...(expires === undefined ? {} : { expiresAt: await expiry(expires, systemClock.nowMs()) }),
+  };
+  const api = await cli.api();
+  const answer = await api.json<KeyAnswer>(`/api/v1/tenants/${encodeURIComponent(tenant)}/keys`, {
+    method: 'POST',
+    body,
+  });
+  await cli.answer(answer, (layout) => renderKey(answer, layout));
+  return exitCodes.ok;
+}
+
+export async function revokeKey(
+  cli: Cli,
+  [tenant = '', keyId = '']: readonly string[],
+  flags: Flags,
+): Promise<ExitCode> {
+  const api = await cli.api();
+  const path = `/api/v1/tenants/${encodeURIComponent(tenant)}/keys/${encodeURIComponent(keyId)}`;
+  const receipt = await api.json<ReceiptAnswer>(path, { method: 'DELETE', query: reasonOf(flags) });
+  await cli.answer(receipt, (layout) => renderReceipt(`key ${keyId} of tenant ${tenant} revoked`, receipt, layout));
+  return exitCodes.ok;
+}
+
+/** The form in which keys stand in lintel.yaml and in the log. From standard input, so that a key stays out of the shell's history. */
+export async function hashKey(cli: Cli, [given]: readonly string[]): Promise<ExitCode> {
+  const key = (given ?? (await cli.io.input())).replace(/\r?\n$/, '');
+  if (key === '') {
+    throw new CodedError('KEY_MISSING', 'there is no key to hash', {
+      advice: 'Pipe it in: `lintel key hash < key-file`.',
+    });
+  }
+  const sha256 = createHash('sha256').update(key).digest('hex');
+  await cli.answer({ sha256 }, () => sha256);
+  return exitCodes.ok;
+}
+
+export async function rebuild(cli: Cli, [name = '']: readonly string[]): Promise<ExitCode> {
+  const api = await cli.api();
+  const path = `/api/v1/projections/${encodeURIComponent(name)}/rebuild`;
+  for await (const line of api.lines<RebuildLine>(path, { method: 'POST', patience: 'long' })) {
+    if (line.kind === 'progress' && !cli.json) cli.progress(rebuildProgress(line));
+    else if (line.kind === 'failed' && !cli.json) {
+      cli.endProgress();
+      throw new ApiProblem(500, line.code, line.text, line.advice);
+    } else await cli.line(line, line.kind === 'done' ? renderRebuilt(line, cli.layout) : undefined);
+    if (line.kind === 'failed') return exitCodes.failed;
+    if (line.kind === 'done') return exitCodes.ok;
+  }
+  throw new CodedError('API_ANSWER_CUT_OFF', `the rebuild of ${name} stopped before it was done`, {
+    advice: 'It is resumable: the same command goes on where it stopped.',
+  });
+}
+
+const posted =
+  (path: (id: string) => string, said: (id: string) => string): Handler =>
+  async (cli, [id = '']) => {
+    const api = await cli.api();
+    const answer = await api.json<Record<string, never>>(path(encodeURIComponent(id)), {
+      method: 'POST',
+      body: {},
+      patience: 'long',
+    });
+    await cli.answer(answer, ({ paint }) => `${paint.green('✓')} ${said(id)}`);
+    return exitCodes.ok;
+  };
+
+export const addChange: AddCommands = (program, act) => {
+  act(
+    program
+      .command('apply')
+      .description('make a configuration true: replicas, tenants, policies; validated whole, written as commits')
+      .requiredOption('-f, --file <file>', 'lintel.yaml; - for standard input')
+      .option('--dry-run', 'only say what would change'),
+    apply,
+  );
+
+  const replica = program.command('replica').description('take a replica out of routing, back in, or away');
+  const withReason = '--reason <text>';
+  const reasonText = 'why; stands in the commit';
+  act(
+    replica
+      .command('drain')
+      .description('no new requests; those under way end')
+      .argument('<id>', 'replica')
+      .option(withReason, reasonText),
+    replicaChange('drain', 'drains'),
+  );
+  act(
+    replica
+      .command('resume')
+      .description('take back a drain')
+      .argument('<id>', 'replica')
+      .option(withReason, reasonText),
+    replicaChange('resume', 'is back in routing'),
+  );
+  act(
+    replica
+      .command('remove')
+      .description('out of the fleet; drain it first to lose nothing')
+      .argument('<id>', 'replica')
+      .option(withReason, reasonText),
+    replicaChange('remove', 'is removed'),
+  );
+
+  const key = program.command('key').description("clients' API keys");
+  act(
+    key
+      .command('issue')
+      .description('make a key; it is shown once')
+      .argument('<tenant>', 'whose')
+      .argument('<key-id>', 'its name in records and for revoking')
+      .option('--name <text>', 'for people')
+      .option('--models <names>', 'only these, separated by commas')
+      .option('--expires <when>', '30d (from now) or a time; default never'),
+    issueKey,
+  );
+  act(
+    key
+      .command('revoke')
+      .description('refuse it from now on')
+      .argument('<tenant>', 'whose')
+      .argument('<key-id>', 'which')
+      .option(withReason, reasonText),
+    revokeKey,
+  );
+  act(
+    key
+      .command('hash')
+      .description('sha256 of a key, as lintel.yaml wants it; needs no server')
+      .argument('[key]', 'better left out: then it is read from standard input'),
+    hashKey,
+  );
+
+  const projection = program.command('projection').description('the read models in Postgres');
+  act(
+    projection.command('list').description('where each stands'),
+    async (cli, _, flags) => await list(cli, 'projections', flags),
+  );
+  act(
+    projection
+      .command('rebuild')
+      .description('fold the log anew beside the live rows, then swap; resumable')
+      .argument('<name>', 'projection'),
+    rebuild,
+  );
+  act(
+    projection.command('retry').description('let a halted one try again').argument('<name>', 'projection'),
+    posted(
+      (name) => `/api/v1/projections/${name}/retry`,
+      (name) => `Projection ${name} tries again: lintel projection list.`,
+    ),
+  );
+
+  const dead = program.command('dead').description('messages that a reactor could not handle');
+  act(dead.command('list').description('all of them'), async (cli, _, flags) => await list(cli, 'dead-letters', flags));
+  act(dead.command('show').description('one of them, whole').argument('<id>', 'letter'), showDead);
+  act(
+    dead.command('redrive').description('give it to its reactor again; done, it is gone').argument('<id>', 'letter'),
+    posted(
+      (id) => `/api/v1/dead-letters/${id}/redrive`,
+      (id) => `Letter ${id} was handled and is gone.`,
+    ),
+  );
+};

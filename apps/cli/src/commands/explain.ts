@@ -1,0 +1,179 @@
+import type { CommitExplanation, LogAnswer, ReplayLine, StateAnswer, VerifyAnswer, WhyAnswer } from '#libs/domain/diag';
+import { CodedError } from '#libs/kernel';
+import { verifyFile } from '../archive-file.ts';
+import type { Cli } from '../cli.ts';
+import type { ExitCode } from '../exit-codes.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { commitLine, renderLog, renderWhyCommit } from '../render/commit.ts';
+import type { ReplayDone } from '../render/replay.ts';
+import { renderReplay, replayHolds, replayLine, replayProgress } from '../render/replay.ts';
+import { renderState } from '../render/state.ts';
+import { renderArchive, renderVerify } from '../render/verify.ts';
+import { renderWhyRequest } from '../render/why-request.ts';
+import { limit, repeated, sequence } from './checks.ts';
+import type { AddCommands, Flags } from './command.ts';
+import { text } from './command.ts';
+
+const logLinesDefault = 20;
+
+const yes = (holds: boolean): ExitCode => (holds ? exitCodes.ok : exitCodes.no);
+
+export async function why(cli: Cli, [id = '']: readonly string[], flags: Flags): Promise<ExitCode> {
+  const api = await cli.api();
+  const answer = await api.json<WhyAnswer>(`/api/v1/why/${encodeURIComponent(id)}`);
+  await cli.answer(answer, (layout) =>
+    answer.commit === undefined
+      ? renderWhyRequest(answer, layout, { all: flags['all'] === true })
+      : renderWhyCommit(answer, layout),
+  );
+  return exitCodes.ok;
+}
+
+/** A stream that stopped before it said how it ended tells nothing. */
+const cutOff = (what: string): CodedError =>
+  new CodedError('API_ANSWER_CUT_OFF', `the answer to ${what} ended before it was whole`, {
+    advice: 'Diagnostics was stopped or failed on the way: see its output, then ask again.',
+  });
+
+export async function replay(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
+  const api = await cli.api();
+  const strict = flags['verify'] === true;
+  const count = text(flags['limit']);
+  const body = {
+    ...(text(flags['since']) === undefined ? {} : { since: flags['since'] }),
+    ...(text(flags['until']) === undefined ? {} : { until: flags['until'] }),
+    ...(count === undefined ? {} : { limit: Number(count) }),
+  };
+  let done: ReplayDone | undefined;
+  for await (const line of api.lines<ReplayLine>('/api/v1/replay', { method: 'POST', body, patience: 'long' })) {
+    if (line.kind === 'done') {
+      done = line;
+      cli.durable(line.durability);
+    }
+    if (line.kind === 'progress' && !cli.json) cli.progress(replayProgress(line));
+    else
+      await cli.line(
+        line,
+        line.kind === 'done' ? renderReplay(line, cli.layout, strict) : replayLine(line, cli.layout),
+      );
+  }
+  if (done === undefined) throw cutOff('replay');
+  return yes(replayHolds(done, strict));
+}
+
+export async function verify(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
+  const file = text(flags['archive']);
+  const trusted = flags['trustedKey'] as readonly string[] | undefined;
+  if (file !== undefined) {
+    const verdict = await verifyFile(file, trusted);
+    await cli.answer({ file, ...verdict }, (layout) => renderArchive(file, verdict, trusted !== undefined, layout));
+    return yes(verdict.report.ok);
+  }
+  if (trusted !== undefined) {
+    throw new CodedError('FLAG_INVALID', '--trusted-key goes with --archive', {
+      advice: 'A running Lintel checks its anchors against their own key; an archive is where a foreign hand shows.',
+    });
+  }
+  const api = await cli.api();
+  cli.progress('verifying');
+  const answer = await api.json<VerifyAnswer>('/api/v1/verify', {
+    method: 'POST',
+    body: { projections: flags['projections'] === true },
+    patience: 'long',
+  });
+  await cli.answer(answer, (layout) => renderVerify(answer, layout));
+  return yes(answer.ok);
+}
+
+export async function state(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
+  const api = await cli.api();
+  const query = { at: text(flags['at']), diff: text(flags['diff']) };
+  const answer = await api.json<StateAnswer>('/api/v1/state', { query, patience: 'long' });
+  await cli.answer(answer, (layout) => renderState(answer, layout));
+  return exitCodes.ok;
+}
+
+/** `route`, `route.replica`, `route.replica.sim-1` for the subjects of the log; what is spelled out stays. */
+export function subjectFilter(given: string | undefined): string | undefined {
+  if (given === undefined || given.startsWith('lintel.')) return given;
+  const parts = given.split('.').length;
+  return `lintel.ev.${given}${parts < 3 && !/[>*]$/.test(given) ? '.>' : ''}`;
+}
+
+export async function log(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
+  const api = await cli.api();
+  const count = Number(text(flags['limit']) ?? logLinesDefault);
+  const subject = subjectFilter(text(flags['subject']));
+  let after = text(flags['after']);
+  if (after === undefined) {
+    const { lastSeq } = await api.json<LogAnswer>('/api/v1/log', { query: { limit: 1 } });
+    // A filter leaves gaps, so that only the whole log can be asked for its last lines by sequence.
+    after = String(subject === undefined ? Math.max(0, lastSeq - count) : 0);
+  }
+  if (flags['follow'] !== true) {
+    const answer = await api.json<LogAnswer>('/api/v1/log', { query: { after, subject, limit: count } });
+    await cli.answer(answer, (layout) =>
+      answer.commits.length === 0 ? 'No commit.' : renderLog(answer.commits, layout),
+    );
+    return exitCodes.ok;
+  }
+  const follow = { query: { after, subject }, patience: 'for-ever' } as const;
+  for await (const commit of api.lines<CommitExplanation>('/api/v1/log/follow', follow)) {
+    await cli.line(commit, commitLine(commit, cli.layout));
+  }
+  throw cutOff('log --follow');
+}
+
+export const addExplain: AddCommands = (program, act) => {
+  act(
+    program
+      .command('why')
+      .description('explain a request or a commit: what was chosen, over what, on what evidence')
+      .argument('<id>', 'request id (x-lintel-request-id) or commit id')
+      .option('--all', 'every losing candidate, however many there are'),
+    why,
+  );
+  act(
+    program
+      .command('replay')
+      .description('decide recorded requests again, from their records alone, and compare')
+      .option('--since <moment>', 'from then on: 1h, 2026-11-24T15:00:00Z')
+      .option('--until <moment>', 'up to then')
+      .option('--limit <n>', 'at most this many records', limit)
+      .option('--verify', 'exit 1 also where a record could not be executed'),
+    replay,
+  );
+  act(
+    program
+      .command('verify')
+      .description(
+        'check the chains, the seals and the gaps of the log, or of an archive, and name the first bad sequence',
+      )
+      .option('--projections', 'also compare the rows in Postgres with the fold of the log')
+      .option('--archive <file>', 'an exported archive, offline: no server is needed')
+      .option(
+        '--trusted-key <key>',
+        'with --archive: only this key may have signed (SPKI in base64); repeatable',
+        repeated,
+      ),
+    verify,
+  );
+  act(
+    program
+      .command('state')
+      .description('the fleet as the log says it was')
+      .option('--at <moment>', 'a time (15m, 2026-11-24T15:00:00Z) or a sequence (#120); default now')
+      .option('--diff <moment>', 'what changed between that moment and --at'),
+    state,
+  );
+  act(
+    program
+      .command('log')
+      .description('the timeline of decisions')
+      .option('-f, --follow', 'go on as commits come, until Ctrl-C')
+      .option('--after <seq>', 'behind this sequence; default: the last ones', sequence)
+      .option('--subject <subject>', 'only these: route, route.replica, tenancy.tenant.acme, or a NATS filter')
+      .option('--limit <n>', `at most this many (default ${logLinesDefault})`, limit),
+    log,
+  );
+};

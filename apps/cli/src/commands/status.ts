@@ -1,0 +1,49 @@
+import { CodedError } from '#libs/kernel';
+import type { Cli } from '../cli.ts';
+import { ApiClient } from '../http/client.ts';
+import { networkText } from '../http/find-server.ts';
+import { exitCodes } from '../exit-codes.ts';
+import type { ExitCode } from '../exit-codes.ts';
+import type { AppStatus } from '../render/status.ts';
+import { appStatus, renderStatus } from '../render/status.ts';
+import type { AddCommands } from './command.ts';
+
+/** /ready of one app, whatever it answers. Needs no key, so none is sent. */
+async function ask(app: string, url: string): Promise<AppStatus> {
+  try {
+    const { status, text } = await new ApiClient({ apiUrl: url, adminKey: '', foundIn: '' }).any('/ready');
+    let body: unknown;
+    try {
+      body = JSON.parse(text);
+    } catch {
+      body = undefined;
+    }
+    return appStatus(app, url, status, body);
+  } catch (thrown) {
+    const cause = thrown instanceof CodedError ? (thrown.cause ?? thrown) : thrown;
+    return { app, url, ready: undefined, state: 'unknown', error: networkText(cause), dependencies: {} };
+  }
+}
+
+export async function status(cli: Cli): Promise<ExitCode> {
+  const { server } = await cli.api();
+  const apps = await Promise.all([
+    ...(server.gatewayUrl === undefined ? [] : [ask('gateway', server.gatewayUrl)]),
+    ask('diagnostics', server.apiUrl),
+  ]);
+  const durability = server.durability;
+  await cli.answer(
+    {
+      ...(durability === undefined ? {} : { durability }),
+      ...(server.pid === undefined ? {} : { pid: server.pid }),
+      apps,
+    },
+    (layout) => renderStatus(apps, layout),
+  );
+  if (apps.every(({ ready }) => ready === undefined)) return exitCodes.unreachable;
+  return apps.every(({ ready }) => ready === true) ? exitCodes.ok : exitCodes.no;
+}
+
+export const addStatus: AddCommands = (program, act) => {
+  act(program.command('status').description('what runs, and whether each dependency is ready'), status);
+};

@@ -1,0 +1,116 @@
+import type { ArchiveVerdict, ProjectionVerdict, VerifyAnswer, VerifyPart } from '#libs/domain/diag';
+import { table } from './table.ts';
+import type { Layout } from './text.ts';
+import { blocks, clean, facts, plural } from './text.ts';
+import { count, duration, time } from './units.ts';
+
+const problemsShownMax = 20;
+
+type LogVerdict = Omit<VerifyAnswer, 'projections' | 'notes' | 'durationMs' | 'durability'>;
+
+function problemsBlock(problems: readonly VerifyPart[], total: number, layout: Layout): string {
+  if (problems.length === 0) return '';
+  const { paint } = layout;
+  const shown = problems.slice(0, problemsShownMax);
+  const rows = shown.map(({ seq, rule, text }) => [`#${seq}`, { text: rule, style: paint.red }, text]);
+  const more = total > shown.length ? `\n… ${count(total - shown.length)} more` : '';
+  return `${table([{ title: 'sequence', align: 'right' }, { title: 'law' }, { title: 'what is wrong' }], rows, layout)}${more}`;
+}
+
+function sealText({ anchors, sealedThroughSeq, lastSeq }: LogVerdict): string {
+  if (anchors === 0) return 'no anchor: the chains hold, nothing is sealed';
+  const open = lastSeq - sealedThroughSeq;
+  return `${plural(anchors, 'anchor')}, sealed through #${sealedThroughSeq}${open > 0 ? `, ${plural(open, 'sequence')} after the last seal` : ''}`;
+}
+
+function logFacts(verdict: LogVerdict): [string, string][] {
+  return [
+    [
+      'log',
+      `${plural(verdict.commits, 'commit')} of ${plural(verdict.aggregates, 'aggregate')}, last #${verdict.lastSeq}`,
+    ],
+    ['anchors', sealText(verdict)],
+    [
+      'forked',
+      verdict.forked === 0 ? '' : `${plural(verdict.forked, 'commit')} lost a race and no reader applies them`,
+    ],
+  ];
+}
+
+function badSentence(firstBad: VerifyPart | undefined): string {
+  return firstBad === undefined
+    ? 'Something does not verify.'
+    : clean(`The log does NOT verify: first at #${firstBad.seq}, ${firstBad.rule}: ${firstBad.text}.`);
+}
+
+function projectionsBlock(projections: readonly ProjectionVerdict[], layout: Layout): string {
+  if (projections.length === 0) return '';
+  const { paint } = layout;
+  const rows = projections.map(({ projection, equal, seq, text }) => [
+    equal ? { text: '✓', style: paint.green } : { text: '✗', style: paint.red },
+    projection,
+    `#${seq}`,
+    equal ? 'rows equal the fold of the log' : 'NOT equal',
+    text,
+  ]);
+  const columns = [
+    { title: ' ' },
+    { title: 'projection' },
+    { title: 'at', align: 'right' as const },
+    { title: 'verdict' },
+    { title: 'first difference' },
+  ];
+  return table(columns, rows, layout);
+}
+
+export function renderVerify(answer: VerifyAnswer, layout: Layout): string {
+  const { paint } = layout;
+  const unequal = answer.projections.filter(({ equal }) => !equal).map(({ projection }) => projection);
+  const good = `The log verifies: ${plural(answer.commits, 'commit')}, every chain and seal fits, nothing is missing.`;
+  const sentence =
+    answer.firstBad !== undefined || (!answer.ok && unequal.length === 0)
+      ? badSentence(answer.firstBad)
+      : unequal.length > 0
+        ? `The log verifies, but rows of ${clean(unequal.join(', '))} are NOT what it says.`
+        : good;
+  return blocks(
+    (answer.ok ? paint.bold : paint.red)(sentence),
+    facts(
+      [
+        ...logFacts(answer),
+        ['took', duration(answer.durationMs)],
+        ['note', paint.yellow(answer.notes.map(clean).join('\n'))],
+      ],
+      layout,
+    ),
+    problemsBlock(answer.problems, answer.problemsTotal, layout),
+    projectionsBlock(answer.projections, layout),
+  );
+}
+
+/** `fileName` is shown as given. */
+export function renderArchive(fileName: string, verdict: ArchiveVerdict, trusted: boolean, layout: Layout): string {
+  const { report, stream, createdAtMs } = verdict;
+  const { paint } = layout;
+  const good = `The archive verifies: ${plural(report.commits, 'commit')}, every chain and seal fits, nothing is missing.`;
+  return blocks(
+    report.ok ? paint.bold(good) : paint.red(badSentence(report.firstBad)),
+    facts(
+      [
+        ['file', clean(fileName)],
+        ['stream', `${clean(stream)}, exported ${time(createdAtMs, layout)}`],
+        ...logFacts(report),
+        [
+          'keys',
+          report.anchors === 0
+            ? ''
+            : trusted
+              ? 'only trusted keys signed'
+              : 'one key signed all; whose it is was not checked (--trusted-key)',
+        ],
+      ],
+      layout,
+    ),
+    problemsBlock(report.problems, report.problemsTotal, layout),
+  );
+}
