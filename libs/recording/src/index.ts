@@ -13,5 +13,6 @@ export type {
 export { capturePick } from './record-input.ts';
 export type { RecorderOptions, RecorderStatus, SealedFrame } from './recorder.ts';
 export { Recorder } from './recorder.ts';
+export type { SpoolDisk, SpoolFile } from './spool-disk.ts';
 export type { SpoolOptions, SpoolStatus } from './spool.ts';
 export { Spool } from './spool.ts';

@@ -1,9 +1,17 @@
-import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { CodedError, errorText } from '#libs/kernel';
 import { recordingLimits } from './limits.ts';
 import type { SealedFrame } from './recorder.ts';
+import type { SpoolDisk, SpoolFile } from './spool-disk.ts';
+import { systemDisk } from './spool-disk.ts';
 import { decodeEntry, encodeEntry, scanEntries } from './spool-entry.ts';
+
+interface Writing {
+  readonly segment: number;
+  readonly file: SpoolFile;
+  bytes: number;
+}
 
 interface Held {
   readonly segment: number;
@@ -16,6 +24,8 @@ export interface SpoolOptions {
   readonly folder: string;
   readonly bytesMax?: number;
   readonly segmentBytesMax?: number;
+  /** Default the machine's. */
+  readonly disk?: SpoolDisk;
 }
 
 export interface SpoolStatus {
@@ -37,6 +47,7 @@ export interface SpoolStatus {
  */
 export class Spool {
   readonly #folder: string;
+  readonly #disk: SpoolDisk;
   readonly #bytesMax: number;
   readonly #segmentBytesMax: number;
   #held: Held[] = [];
@@ -47,21 +58,20 @@ export class Spool {
   #damagedBytes = 0;
   #lastError: string | undefined;
   #nextSegment = 1;
-  #writing: { segment: number; fd: number; bytes: number } | undefined;
-  #markFd: number | undefined;
+  #writing: Writing | undefined;
+  #markFile: SpoolFile | undefined;
   #head: SealedFrame | undefined;
 
   /** @throws SPOOL_UNUSABLE where the folder cannot be made or read */
   constructor(options: SpoolOptions) {
     this.#folder = options.folder;
+    this.#disk = options.disk ?? systemDisk;
     this.#bytesMax = options.bytesMax ?? recordingLimits.spoolBytesMax;
     this.#segmentBytesMax = options.segmentBytesMax ?? recordingLimits.segmentBytesMax;
     try {
-      fs.mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+      this.#disk.makeFolder(this.#folder);
       this.#recover();
-      this.#markFd = fs.openSync(join(this.#folder, 'sent'), 'a+', 0o600);
-      fs.closeSync(this.#markFd);
-      this.#markFd = fs.openSync(join(this.#folder, 'sent'), 'r+');
+      this.#markFile = this.#disk.open(this.#markPath);
     } catch (cause) {
       throw new CodedError('SPOOL_UNUSABLE', `the spool folder ${this.#folder} cannot be used: ${errorText(cause)}`, {
         advice: 'Make it writable or choose another home folder.',
@@ -96,7 +106,7 @@ export class Spool {
     try {
       const writing = this.#segmentFor(entry.length);
       const offset = writing.bytes;
-      writeWhole(writing.fd, entry, offset);
+      writing.file.write(entry, offset);
       writing.bytes += entry.length;
       this.#held.push({ segment: writing.segment, offset, length: entry.length });
       this.#bytes += entry.length;
@@ -145,8 +155,12 @@ export class Spool {
 
   close(): void {
     this.#closeWriting();
-    if (this.#markFd !== undefined) fs.closeSync(this.#markFd);
-    this.#markFd = undefined;
+    this.#markFile?.close();
+    this.#markFile = undefined;
+  }
+
+  get #markPath(): string {
+    return join(this.#folder, 'sent');
   }
 
   #path(segment: number): string {
@@ -155,14 +169,14 @@ export class Spool {
 
   #recover(): void {
     const sent = this.#readMark();
-    const segments = fs
-      .readdirSync(this.#folder)
+    const segments = this.#disk
+      .list(this.#folder)
       .flatMap((name) => /^(\d{10})\.frames$/.exec(name)?.[1] ?? [])
       .map(Number)
       .sort((a, b) => a - b);
     this.#nextSegment = Math.max(sent.segment, segments.at(-1) ?? 0) + 1;
     for (const segment of segments) {
-      const { entries, damagedBytes } = scanEntries(fs.readFileSync(this.#path(segment)));
+      const { entries, damagedBytes } = scanEntries(this.#disk.read(this.#path(segment)));
       this.#damagedBytes += damagedBytes;
       const from = segment < sent.segment ? Infinity : segment === sent.segment ? sent.offset : 0;
       const left = entries.filter(({ offset }) => offset >= from);
@@ -174,37 +188,31 @@ export class Spool {
     }
   }
 
-  #segmentFor(length: number): { segment: number; fd: number; bytes: number } {
+  #segmentFor(length: number): Writing {
     if (this.#writing !== undefined && this.#writing.bytes + length > this.#segmentBytesMax) this.#closeWriting();
     if (this.#writing === undefined) {
       const segment = this.#nextSegment++;
-      this.#writing = { segment, fd: fs.openSync(this.#path(segment), 'wx', 0o600), bytes: 0 };
+      this.#writing = { segment, file: this.#disk.create(this.#path(segment)), bytes: 0 };
     }
     return this.#writing;
   }
 
   #closeWriting(): void {
     if (this.#writing === undefined) return;
-    const { fd } = this.#writing;
+    const { file } = this.#writing;
     this.#writing = undefined;
     try {
-      if (this.frames > 0) fs.fsyncSync(fd);
+      if (this.frames > 0) file.sync();
     } catch (thrown) {
       this.#failed(thrown);
     }
-    fs.closeSync(fd);
+    file.close();
   }
 
   #read(segment: number, offset: number, length: number): SealedFrame | undefined {
     try {
-      const fd = fs.openSync(this.#path(segment), 'r');
-      try {
-        const bytes = Buffer.alloc(length);
-        const read = fs.readSync(fd, bytes, 0, length, offset);
-        return read === length ? decodeEntry(bytes, 0) : undefined;
-      } finally {
-        fs.closeSync(fd);
-      }
+      const bytes = this.#disk.readAt(this.#path(segment), offset, length);
+      return bytes.length === length ? decodeEntry(bytes, 0) : undefined;
     } catch (thrown) {
       this.#failed(thrown);
       return undefined;
@@ -213,27 +221,27 @@ export class Spool {
 
   #remove(segment: number): void {
     try {
-      fs.rmSync(this.#path(segment), { force: true });
+      this.#disk.remove(this.#path(segment));
     } catch (thrown) {
       this.#failed(thrown);
     }
   }
 
-  /** One short write at a fixed place: whole or not at all when the process is killed. A mark that cannot be read counts as none. */
+  /** One short write at a fixed place. With a checksum: one that was torn between the old and the new mark counts as none. */
   #mark(segment: number, offset: number): void {
-    if (this.#markFd === undefined) return;
+    if (this.#markFile === undefined) return;
     try {
-      fs.writeSync(this.#markFd, `${String(segment).padStart(10, '0')} ${String(offset).padStart(12, '0')}\n`, 0);
+      this.#markFile.write(Buffer.from(markText(segment, offset)), 0);
     } catch (thrown) {
       this.#failed(thrown);
     }
   }
 
   #readMark(): { segment: number; offset: number } {
-    const path = join(this.#folder, 'sent');
-    const text = fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : '';
-    const match = /^(\d{10}) (\d{12})\n$/.exec(text);
-    return { segment: Number(match?.[1] ?? 0), offset: Number(match?.[2] ?? 0) };
+    const text = this.#disk.read(this.#markPath).toString('utf8');
+    const match = /^(\d{10}) (\d{12}) /.exec(text);
+    const mark = { segment: Number(match?.[1] ?? 0), offset: Number(match?.[2] ?? 0) };
+    return text === markText(mark.segment, mark.offset) ? mark : { segment: 0, offset: 0 };
   }
 
   #failed(thrown: unknown): void {
@@ -241,7 +249,7 @@ export class Spool {
   }
 }
 
-function writeWhole(fd: number, bytes: Buffer, at: number): void {
-  let done = 0;
-  while (done < bytes.length) done += fs.writeSync(fd, bytes, done, bytes.length - done, at + done);
+function markText(segment: number, offset: number): string {
+  const place = `${String(segment).padStart(10, '0')} ${String(offset).padStart(12, '0')}`;
+  return `${place} ${crc32(place).toString(16).padStart(8, '0')}\n`;
 }

@@ -84,6 +84,28 @@ describe('Spool', () => {
     second.close();
   });
 
+  test('L8 a place mark torn at any byte between the old and the new one skips no frame', () => {
+    const first = new Spool({ folder, segmentBytesMax: 1 });
+    for (let number = 1; number <= 12; number++) first.append(frame(number));
+    for (let number = 1; number <= 9; number++) first.advance();
+    const older = readFileSync(join(folder, 'sent'));
+    first.advance();
+    first.close();
+    const newer = readFileSync(join(folder, 'sent'));
+    for (let cut = 0; cut <= newer.length; cut++) {
+      writeFileSync(join(folder, 'sent'), Buffer.concat([newer.subarray(0, cut), older.subarray(cut)]));
+      const second = new Spool({ folder });
+      expect([cut, second.frames]).toEqual([cut, 2]);
+      second.close();
+    }
+    // In one segment a torn offset would point past frames that were never sent.
+    const torn = Buffer.concat([newer.subarray(0, 10), Buffer.from(' 999999999999'), newer.subarray(23)]);
+    writeFileSync(join(folder, 'sent'), torn);
+    const third = new Spool({ folder });
+    expect(third.frames).toBe(2);
+    third.close();
+  });
+
   test('a folder that cannot be made is named', () => {
     writeFileSync(join(folder, 'file'), '');
     expect(() => new Spool({ folder: join(folder, 'file', 'below') })).toThrow(
