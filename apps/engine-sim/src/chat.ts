@@ -5,6 +5,7 @@ import { handoverOf, transferParams } from './kv-transfer.ts';
 import { chatLogprobs } from './logprobs.ts';
 import { chatPrompt } from './prompt.ts';
 import { type Usage, generate, samplingOf, usageOf } from './sampling.ts';
+import type { EventStream } from './stream.ts';
 import { type Sim, bodyOf, chooseModel, createdS, fingerprint, requestId } from './sim.ts';
 import { type Body, checkContents, checkLength, checkSampling, checkTypes } from './validate.ts';
 
@@ -146,13 +147,13 @@ function streamed(
     wantsUsage === true && wantsEach === true
       ? `,"usage":${JSON.stringify({ ...totals(prompt.length, completion), completion_tokens_details: null })}`
       : '';
-  const out: { stream?: ReturnType<Exchange['stream']> } = {};
+  const stream = (): EventStream => exchange.stream(); // opened by the first event, at the latest below
   let begun = false;
   const begin = (): void => {
     begun = true;
     const ids = tokenIds ? JSON.stringify(prompt) : 'null';
     for (let index = 0; index < n; index++) {
-      out.stream?.write(
+      stream().write(
         `${head}{"index":${index},"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]${eachUsage(0)},"prompt_token_ids":${ids},"prompt_text":null}\n\n`,
       );
     }
@@ -167,15 +168,15 @@ function streamed(
   generate(sim, exchange, [prompt], sampling, {
     delta(index, delta, ending, generation) {
       if (!begun) begin();
-      out.stream?.write(event(index, delta, ending, generation.tokens.length));
+      stream().write(event(index, delta, ending, generation.tokens.length));
     },
     done(generations) {
       if (wantsUsage === true) {
         const usage = streamUsage(usageOf(sim, generations, n));
-        out.stream?.write(`${head}],"usage":${usage},"system_fingerprint":${JSON.stringify(fingerprint)}}\n\n`);
+        stream().write(`${head}],"usage":${usage},"system_fingerprint":${JSON.stringify(fingerprint)}}\n\n`);
       }
-      out.stream?.end('data: [DONE]\n\n');
+      stream().end('data: [DONE]\n\n');
     },
   });
-  out.stream = exchange.stream(); // after all that may refuse
+  stream();
 }

@@ -6,6 +6,7 @@ import { totals } from './chat.ts';
 import { textLogprobs } from './logprobs.ts';
 import { type Prompt, prompts as promptsOf } from './prompt.ts';
 import { generate, samplingOf, usageOf } from './sampling.ts';
+import type { EventStream } from './stream.ts';
 import { type Sim, bodyOf, chooseModel, createdS, fingerprint, requestId } from './sim.ts';
 import { decode } from './tokenizer.ts';
 import { type Body, checkLength, checkSampling, checkTypes } from './validate.ts';
@@ -132,7 +133,7 @@ function streamed(
   const head = `data: {"id":${JSON.stringify(id)},"object":"text_completion","created":${created},"model":${JSON.stringify(model)},"choices":[`;
   const begun = new Set<number>();
   const offsets = new Map<number, number>();
-  const out: { stream?: ReturnType<Exchange['stream']> } = {};
+  const stream = (): EventStream => exchange.stream(); // opened by the first event, at the latest below
   generate(sim, exchange, prompts, sampling, {
     delta(index, { text, tokens }, ending, generation) {
       const first = !begun.has(index);
@@ -150,7 +151,7 @@ function streamed(
         wantsUsage === true && wantsEach === true
           ? `,"usage":${JSON.stringify(totals(generation.prompt.length, generation.tokens.length))}`
           : '';
-      out.stream?.write(
+      stream().write(
         `${head}{"index":${index},"text":${JSON.stringify(shown)},"logprobs":${lp},"finish_reason":${end},"stop_reason":${JSON.stringify(ending?.stopReason ?? null)},"prompt_token_ids":${promptIds},"token_ids":${ids}}]${mark}${usage}}\n\n`,
       );
     },
@@ -161,12 +162,12 @@ function streamed(
           ...totals(usage.prompt, usage.completion),
           prompt_tokens_details: { cached_tokens: usage.cached },
         };
-        out.stream?.write(
+        stream().write(
           `${head}],"usage":${JSON.stringify(shown)},"system_fingerprint":${JSON.stringify(fingerprint)}}\n\n`,
         );
       }
-      out.stream?.end('data: [DONE]\n\n');
+      stream().end('data: [DONE]\n\n');
     },
   });
-  out.stream = exchange.stream();
+  stream();
 }

@@ -31,6 +31,9 @@ function garbage(rng: Rng): Buffer {
 export class Exchange {
   readonly path: string;
   readonly query: URLSearchParams;
+  /** The route that took it. */
+  handler = 'none';
+  #stream: EventStream | undefined;
 
   constructor(
     readonly request: IncomingMessage,
@@ -73,8 +76,10 @@ export class Exchange {
     this.#send(status, body, contentType === undefined ? {} : { 'content-type': contentType });
   }
 
+  /** Opened when first asked for. */
   stream(): EventStream {
-    return openStream(this.response, this.environment.timers, this.fault);
+    this.#stream ??= openStream(this.response, this.environment.timers, this.fault);
+    return this.#stream;
   }
 
   reset(): void {

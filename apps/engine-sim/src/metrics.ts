@@ -1,5 +1,6 @@
 import type { EngineCounts, FinishReason, SequenceView, StepReport } from '#libs/engine-model';
 import type { EngineSimSettings } from './options.ts';
+import { Histogram, number } from './prometheus.ts';
 
 /** Names and buckets as vLLM 0.32 has them; held to the fixtures by the conformance test. */
 const tokenBuckets = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
@@ -10,37 +11,6 @@ const firstTokenBuckets = [
 ];
 const betweenBuckets = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80];
 const sleepBuckets = [0.01, 0.1, 1, 10, 30, 60, 120, 300, 600];
-
-const number = (value: number): string => (Number.isInteger(value) ? `${value}.0` : String(value));
-
-class Histogram {
-  readonly #counts: Float64Array;
-  #sum = 0;
-  #count = 0;
-
-  constructor(readonly bounds: readonly number[]) {
-    this.#counts = new Float64Array(bounds.length + 1);
-  }
-
-  observe(value: number): void {
-    let bucket = 0;
-    while (bucket < this.bounds.length && value > this.bounds[bucket]!) bucket++;
-    this.#counts[bucket]!++;
-    this.#sum += value;
-    this.#count++;
-  }
-
-  lines(name: string, labels: string, out: string[]): void {
-    let sum = 0;
-    const comma = labels === '' ? '' : ',';
-    for (let bucket = 0; bucket <= this.bounds.length; bucket++) {
-      sum += this.#counts[bucket]!;
-      const bound = bucket < this.bounds.length ? number(this.bounds[bucket]!) : '+Inf';
-      out.push(`${name}_bucket{${labels}${comma}le="${bound}"} ${number(sum)}`);
-    }
-    out.push(`${name}_count{${labels}} ${number(this.#count)}`, `${name}_sum{${labels}} ${number(this.#sum)}`);
-  }
-}
 
 const histograms = {
   request_prompt_tokens: tokenBuckets,
@@ -77,14 +47,14 @@ export class SimMetrics {
   readonly #finished: Record<string, number> = { stop: 0, length: 0, abort: 0, error: 0, repetition: 0 };
   readonly #sleeps = { sleep: new Histogram(sleepBuckets), wake: new Histogram(sleepBuckets) };
   readonly #slept = new Set<'sleep' | 'wake'>();
-  readonly #createdS: number;
+  readonly createdS: number;
   /** Label sets stay, as in the real engine: the newest value is the one in force. */
   readonly #loraInfo = new Map<string, number>();
   rejections = 0;
 
   constructor(settings: EngineSimSettings) {
     this.#settings = settings;
-    this.#createdS = settings.environment.clock.nowMs() / 1000;
+    this.createdS = settings.environment.clock.nowMs() / 1000;
     this.#histograms = new Map(
       Object.entries(histograms).map(([name, bounds]) => [name as HistogramName, new Histogram(bounds)]),
     );
@@ -189,10 +159,7 @@ export class SimMetrics {
       ([reason, count]) => [`finished_reason="${reason}"`, count] as const,
     );
     family('request_success_total', 'counter', reasons);
-    family('admission_rejections_total', 'counter', [
-      ['reason="max_num_queued_reqs"', this.rejections],
-      ['reason="max_num_queued_tokens"', 0],
-    ]);
+    this.#renderRejections(out);
     for (const [name, histogram] of this.#histograms) {
       out.push(`# HELP vllm:${name} Simulated.`, `# TYPE vllm:${name} histogram`);
       histogram.lines(`vllm:${name}`, labels, out);
@@ -201,12 +168,24 @@ export class SimMetrics {
     if (this.#settings.runner === 'generate') this.#renderLora(state, out);
     this.#renderCacheConfig(out);
     if (this.#slept.size > 0) this.#renderSleep(out);
-    return `${out.join('\n')}\n`;
+    return out.join('\n');
   }
 
   #created(out: string[], name: string, labelSets: readonly string[]): void {
     out.push(`# HELP vllm:${name}_created Simulated.`, `# TYPE vllm:${name}_created gauge`);
-    for (const labels of labelSets) out.push(`vllm:${name}_created{${labels}} ${this.#createdS}`);
+    for (const labels of labelSets) out.push(`vllm:${name}_created{${labels}} ${this.createdS}`);
+  }
+
+  /** Counted by the server and not by an engine: no `engine` label. */
+  #renderRejections(out: string[]): void {
+    const name = 'admission_rejections';
+    const labels = (reason: string): string => `model_name="${this.#settings.models[0]}",reason="${reason}"`;
+    const counts = { max_num_queued_reqs: this.rejections, max_num_queued_tokens: 0 };
+    out.push(`# HELP vllm:${name}_total Simulated.`, `# TYPE vllm:${name}_total counter`);
+    for (const [reason, count] of Object.entries(counts)) {
+      out.push(`vllm:${name}_total{${labels(reason)}} ${number(count)}`);
+    }
+    this.#created(out, name, Object.keys(counts).map(labels));
   }
 
   #renderLora({ adapters }: MetricsState, out: string[]): void {

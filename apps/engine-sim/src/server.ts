@@ -1,5 +1,5 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { SeededRng, errorText } from '#libs/kernel';
 import { Adapters } from './adapters.ts';
 import * as admin from './admin.ts';
@@ -7,10 +7,15 @@ import { chatCompletions } from './chat.ts';
 import { completions } from './completions.ts';
 import { ApiError, methodNotAllowed, notFound } from './errors.ts';
 import { type FaultRule, Faults } from './faults.ts';
+import { embeddings } from './embeddings.ts';
+import { HttpMetrics } from './http-metrics.ts';
 import { Exchange } from './http.ts';
+import { Instant } from './instant.ts';
 import { KvPublisher } from './kv-publisher.ts';
 import { LiveEngine } from './live-engine.ts';
+import { countTokens, messages } from './messages.ts';
 import { type EngineSimOptions, withDefaults } from './options.ts';
+import { responseUnknown, responses } from './responses.ts';
 import { type Sim, bodyOf } from './sim.ts';
 
 export interface RunningEngineSim {
@@ -19,6 +24,10 @@ export interface RunningEngineSim {
   readonly kvEvents?: { readonly port: number; readonly replayPort: number };
   stop(): Promise<void>;
 }
+
+/** As in the real server: an idle connection may close just when a client uses it again. */
+const keepAliveMs = 5000;
+const backlog = 2048;
 
 type Handler = (sim: Sim, exchange: Exchange) => void | Promise<void>;
 type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
@@ -31,8 +40,7 @@ const common: Routes = {
   '/version': { GET: (_sim, exchange) => exchange.sendJson(200, '{"version":"0.32.0"}') },
   '/load': { GET: ({ engine }, exchange) => exchange.sendJson(200, `{"server_load":${engine.inside}}`) },
   '/metrics': {
-    GET: (sim, exchange) =>
-      exchange.sendText(200, sim.engine.renderMetrics(), 'text/plain; version=1.0.0; charset=utf-8'),
+    GET: (sim, exchange) => exchange.sendText(200, metricsText(sim), 'text/plain; version=1.0.0; charset=utf-8'),
   },
   '/v1/models': { GET: admin.models },
   '/tokenize': { POST: admin.tokenize },
@@ -50,10 +58,29 @@ const common: Routes = {
 const generating: Routes = {
   '/v1/chat/completions': { POST: chatCompletions },
   '/v1/completions': { POST: completions },
+  '/v1/responses': { POST: responses },
+  '/v1/responses/{response_id}': {
+    GET: (_sim, exchange) => {
+      throw responseUnknown(exchange.path.slice('/v1/responses/'.length));
+    },
+  },
+  '/v1/messages': { POST: messages },
+  '/v1/messages/count_tokens': { POST: countTokens },
   '/v1/load_lora_adapter': { POST: admin.loadAdapter },
   '/v1/unload_lora_adapter': { POST: admin.unloadAdapter },
   '/sim/kv/release': { POST: admin.release },
 };
+
+const pooling: Routes = { '/v1/embeddings': { POST: embeddings } };
+
+function metricsText({ engine, http }: Sim): string {
+  const out = [engine.renderMetrics()];
+  http.render(engine.metrics.createdS, out);
+  return `${out.join('\n')}\n`;
+}
+
+const oneResponse = /^\/v1\/responses\/[^/]+$/;
+const routeName = (path: string): string => (oneResponse.test(path) ? '/v1/responses/{response_id}' : path);
 
 function faultRoutes(faults: Faults): Routes {
   const list: Handler = (_sim, exchange) => exchange.sendJson(200, JSON.stringify({ faults: faults.list() }));
@@ -82,8 +109,10 @@ function refuse(exchange: Exchange, error: unknown): void {
 }
 
 async function route(routes: Routes, sim: Sim, exchange: Exchange): Promise<void> {
-  const methods = routes[exchange.path];
+  const name = routeName(exchange.path);
+  const methods = routes[name];
   const handler = methods?.[exchange.request.method ?? 'GET'];
+  exchange.handler = handler === undefined ? 'none' : name;
   if (methods === undefined) exchange.sendJson(404, notFound);
   else if (handler === undefined) {
     exchange.sendJson(405, methodNotAllowed, { allow: Object.keys(methods).join(', ') });
@@ -102,11 +131,16 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
     engine,
     adapters,
     kv,
+    http: new HttpMetrics(),
     rng: new SeededRng(settings.seed),
     address: { host: settings.host, port: settings.port },
   };
-  const routes: Routes = { ...common, ...generating, ...faultRoutes(faults) };
-  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => serve(request, response));
+  const routes: Routes = {
+    ...common,
+    ...(settings.runner === 'generate' ? generating : pooling),
+    ...faultRoutes(faults),
+  };
+  const server = createServer({ keepAliveTimeout: keepAliveMs }, (request, response) => serve(request, response));
   if (settings.startUp) await environment.timers.sleep(settings.profile.startMs / settings.speed);
   await listen(server, settings.host, settings.port);
   const { port } = server.address() as AddressInfo;
@@ -116,8 +150,10 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
     engine.onKvEvents = (events) => kv.publish(events);
   }
 
+  const instant = settings.instant ? new Instant(settings) : undefined;
+
   function serve(request: IncomingMessage, response: ServerResponse): void {
-    void handle(request, response);
+    if (instant?.answer(request, response) !== true) void handle(request, response);
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -127,6 +163,7 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
       const header = request.headers['x-sim-fault'];
       const fault = faults.take(path, Array.isArray(header) ? header[0] : header);
       exchange = new Exchange(request, response, environment, fault);
+      count(exchange);
       if (fault.crash === true) return crash();
       if (fault.delayMs !== undefined) await environment.timers.sleep(fault.delayMs);
       if (exchange.spoiled() || exchange.gone) return;
@@ -137,7 +174,22 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
     }
   }
 
-  const sockets = new Set<import('node:net').Socket>();
+  function count(exchange: Exchange): void {
+    const began = engine.nowMs();
+    const { request, response } = exchange;
+    response.once('close', () => {
+      sim.http.count({
+        handler: exchange.handler,
+        method: request.method ?? 'GET',
+        status: response.statusCode,
+        seconds: (engine.nowMs() - began) / 1000,
+        requestBytes: Number(request.headers['content-length'] ?? 0),
+        responseBytes: Number(response.getHeader('content-length') ?? 0),
+      });
+    });
+  }
+
+  const sockets = new Set<Socket>();
   server.on('connection', (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
@@ -168,6 +220,6 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => resolve());
+    server.listen({ port, host, backlog }, () => resolve());
   });
 }

@@ -1,6 +1,7 @@
 import type { Rng } from '#libs/kernel';
 import type { Adapter, Adapters } from './adapters.ts';
 import { unknownModel } from './errors.ts';
+import type { HttpMetrics } from './http-metrics.ts';
 import type { Exchange } from './http.ts';
 import type { KvPublisher } from './kv-publisher.ts';
 import type { LiveEngine } from './live-engine.ts';
@@ -15,6 +16,7 @@ export interface Sim {
   readonly engine: LiveEngine;
   readonly adapters: Adapters;
   readonly kv: KvPublisher | undefined;
+  readonly http: HttpMetrics;
   /** For what is sampled without a seed of its own. */
   readonly rng: Rng;
   /** Its own address, filled in when it listens. */
