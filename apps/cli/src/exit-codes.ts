@@ -37,6 +37,13 @@ const byStatus = (status: number): ExitCode => {
   return status >= 400 && status < 500 ? exitCodes.usage : exitCodes.failed;
 };
 
+/** What the code says is surer than the status: the status of an unknown id is 404 in one context and 400 in another. */
+const byApiCode: readonly (readonly [RegExp, ExitCode])[] = [
+  [/_(?:NOT_FOUND|UNKNOWN)$/, exitCodes.notFound],
+  [/_(?:UNAUTHORIZED|FORBIDDEN|CONFLICT)$/, exitCodes.refused],
+  [/^BUS_|_UNAVAILABLE$|_TIMEOUT$/, exitCodes.unreachable],
+];
+
 const byCode: readonly (readonly [RegExp, ExitCode])[] = [
   [/^(?:LINTEL_NOT_RUNNING|API_UNREACHABLE|API_TIMEOUT|NATS_UNREACHABLE|NATS_NO_JETSTREAM)$/, exitCodes.unreachable],
   [/^(?:LOG_NOT_EMPTY|NATS_REFUSED|LOG_FORBIDDEN|ADMIN_KEY_UNREADABLE|STREAM_DIFFERS)$/, exitCodes.refused],
@@ -50,7 +57,8 @@ export function exitCodeOf(thrown: unknown): ExitCode {
   if (thrown instanceof ApiProblem) {
     // Somebody answers there, and it is not the API that this program knows.
     const stranger = thrown.code === 'API_ANSWER_UNUSABLE' || thrown.code === 'ROUTE_NOT_FOUND';
-    return stranger ? exitCodes.failed : byStatus(thrown.status);
+    if (stranger) return exitCodes.failed;
+    return byApiCode.find(([pattern]) => pattern.test(thrown.code))?.[1] ?? byStatus(thrown.status);
   }
   if (thrown instanceof CodedError) {
     return byCode.find(([pattern]) => pattern.test(thrown.code))?.[1] ?? exitCodes.failed;

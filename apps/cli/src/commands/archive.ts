@@ -5,6 +5,7 @@ import { CodedError, errorCode, errorText } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { failureOf } from '../http/client.ts';
 import { textLines } from '../http/ndjson.ts';
 import { plural } from '../render/text.ts';
 import { repeated } from './checks.ts';
@@ -77,6 +78,8 @@ export async function exportArchive(cli: Cli, _: readonly string[], flags: Flags
   let anchors = 0;
   try {
     for await (const line of textLines(body)) {
+      const failed = line.startsWith('{"kind":"failed"') ? failureOf(JSON.parse(line)) : undefined;
+      if (failed !== undefined) throw failed;
       const entry = reader.read(line);
       if (entry?.kind === 'commit') commits++;
       if (entry?.kind === 'anchor') anchors++;

@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import type { ApplyAnswer, KeyAnswer, RebuildLine, ReceiptAnswer } from '#libs/domain/diag';
-import { CodedError, errorText, systemClock } from '#libs/kernel';
+import { basename } from 'node:path';
+import type { ApplyAnswer, KeyAnswer, ListAnswer, RebuildLine, ReceiptAnswer, RedriveAnswer } from '#libs/domain/diag';
+import { CodedError, errorText } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
-import { ApiProblem, exitCodes } from '../exit-codes.ts';
+import { exitCodes } from '../exit-codes.ts';
 import { rebuildProgress, renderApply, renderKey, renderRebuilt, renderReceipt } from '../render/receipts.ts';
+import type { Item } from '../render/lists.ts';
+import { renderList } from '../render/lists.ts';
+import { clean } from '../render/text.ts';
 import type { AddCommands, Flags, Handler } from './command.ts';
 import { text } from './command.ts';
 import { list, showDead } from './lists.ts';
@@ -24,7 +28,7 @@ const replicaChange =
     const api = await cli.api();
     const receipt =
       action === 'remove'
-        ? await api.json<ReceiptAnswer>(replicaPath(id), { method: 'DELETE', query: reasonOf(flags) })
+        ? await api.json<ReceiptAnswer>(replicaPath(id), { method: 'DELETE', body: reasonOf(flags) })
         : await api.json<ReceiptAnswer>(`${replicaPath(id)}/${action}`, { method: 'POST', body: reasonOf(flags) });
     await cli.answer(receipt, (layout) => renderReceipt(`replica ${id} ${done}`, receipt, layout));
     return exitCodes.ok;
@@ -40,24 +44,22 @@ async function fileText(cli: Cli, file: string): Promise<string> {
 }
 
 export async function apply(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
-  const body = await fileText(cli, text(flags['file']) ?? '-');
+  const file = text(flags['file']) ?? '-';
+  const body = await fileText(cli, file);
   const dryRun = flags['dryRun'] === true;
   const api = await cli.api();
   const answer = await api.json<ApplyAnswer>('/api/v1/apply', {
     method: 'POST',
-    query: dryRun ? { dryRun: 1 } : {},
+    query: {
+      dryRun: dryRun ? 1 : undefined,
+      prune: flags['prune'] === true ? 1 : undefined,
+      file: file === '-' ? 'stdin' : basename(file),
+    },
     body,
     contentType: 'application/yaml',
   });
   await cli.answer(answer, (layout) => renderApply(answer, dryRun, layout));
   return exitCodes.ok;
-}
-
-/** "30d" from now, or a time. RFC 3339. @throws MOMENT_INVALID */
-export async function expiry(given: string, nowMs: number): Promise<string> {
-  const { parseDuration, parseTime } = await import('#libs/domain/diag');
-  const fromNow = parseDuration(given);
-  return new Date(fromNow === undefined ? parseTime(given, nowMs) : nowMs + fromNow).toISOString();
 }
 
 export async function issueKey(
@@ -77,7 +79,7 @@ export async function issueKey(
             .map((one) => one.trim())
             .filter((one) => one !== ''),
         }),
-    ...(expires === undefined ? {} : { expiresAt: await expiry(expires, systemClock.nowMs()) }),
+    ...(expires === undefined ? {} : { expiresAt: expires }),
   };
   const api = await cli.api();
   const answer = await api.json<KeyAnswer>(`/api/v1/tenants/${encodeURIComponent(tenant)}/keys`, {
@@ -95,7 +97,7 @@ export async function revokeKey(
 ): Promise<ExitCode> {
   const api = await cli.api();
   const path = `/api/v1/tenants/${encodeURIComponent(tenant)}/keys/${encodeURIComponent(keyId)}`;
-  const receipt = await api.json<ReceiptAnswer>(path, { method: 'DELETE', query: reasonOf(flags) });
+  const receipt = await api.json<ReceiptAnswer>(path, { method: 'DELETE', body: reasonOf(flags) });
   await cli.answer(receipt, (layout) => renderReceipt(`key ${keyId} of tenant ${tenant} revoked`, receipt, layout));
   return exitCodes.ok;
 }
@@ -118,11 +120,7 @@ export async function rebuild(cli: Cli, [name = '']: readonly string[]): Promise
   const path = `/api/v1/projections/${encodeURIComponent(name)}/rebuild`;
   for await (const line of api.lines<RebuildLine>(path, { method: 'POST', patience: 'long' })) {
     if (line.kind === 'progress' && !cli.json) cli.progress(rebuildProgress(line));
-    else if (line.kind === 'failed' && !cli.json) {
-      cli.endProgress();
-      throw new ApiProblem(500, line.code, line.text, line.advice);
-    } else await cli.line(line, line.kind === 'done' ? renderRebuilt(line, cli.layout) : undefined);
-    if (line.kind === 'failed') return exitCodes.failed;
+    else await cli.line(line, line.kind === 'done' ? renderRebuilt(line, cli.layout) : undefined);
     if (line.kind === 'done') return exitCodes.ok;
   }
   throw new CodedError('API_ANSWER_CUT_OFF', `the rebuild of ${name} stopped before it was done`, {
@@ -130,18 +128,24 @@ export async function rebuild(cli: Cli, [name = '']: readonly string[]): Promise
   });
 }
 
-const posted =
-  (path: (id: string) => string, said: (id: string) => string): Handler =>
-  async (cli, [id = '']) => {
-    const api = await cli.api();
-    const answer = await api.json<Record<string, never>>(path(encodeURIComponent(id)), {
-      method: 'POST',
-      body: {},
-      patience: 'long',
-    });
-    await cli.answer(answer, ({ paint }) => `${paint.green('✓')} ${said(id)}`);
-    return exitCodes.ok;
-  };
+const retry: Handler = async (cli, [name = '']) => {
+  const api = await cli.api();
+  const path = `/api/v1/projections/${encodeURIComponent(name)}/retry`;
+  const answer = await api.json<ListAnswer<Item>>(path, { method: 'POST', body: {} });
+  await cli.answer(answer, (layout) => renderList('projections', answer, layout));
+  return exitCodes.ok;
+};
+
+const redrive: Handler = async (cli, [id = '']) => {
+  const api = await cli.api();
+  const path = `/api/v1/dead-letters/${encodeURIComponent(id)}/redrive`;
+  const answer = await api.json<RedriveAnswer>(path, { method: 'POST', body: {}, patience: 'long' });
+  await cli.answer(
+    answer,
+    ({ paint }) => `${paint.green('✓')} ${clean(answer.consumer)} handled letter ${id}, which is gone.`,
+  );
+  return exitCodes.ok;
+};
 
 export const addChange: AddCommands = (program, act) => {
   act(
@@ -149,7 +153,8 @@ export const addChange: AddCommands = (program, act) => {
       .command('apply')
       .description('make a configuration true: replicas, tenants, policies; validated whole, written as commits')
       .requiredOption('-f, --file <file>', 'lintel.yaml; - for standard input')
-      .option('--dry-run', 'only say what would change'),
+      .option('--dry-run', 'only say what would change')
+      .option('--prune', 'also take away what an earlier apply brought and this document does not name'),
     apply,
   );
 
@@ -222,22 +227,13 @@ export const addChange: AddCommands = (program, act) => {
       .argument('<name>', 'projection'),
     rebuild,
   );
-  act(
-    projection.command('retry').description('let a halted one try again').argument('<name>', 'projection'),
-    posted(
-      (name) => `/api/v1/projections/${name}/retry`,
-      (name) => `Projection ${name} tries again: lintel projection list.`,
-    ),
-  );
+  act(projection.command('retry').description('let a halted one try again').argument('<name>', 'projection'), retry);
 
   const dead = program.command('dead').description('messages that a reactor could not handle');
   act(dead.command('list').description('all of them'), async (cli, _, flags) => await list(cli, 'dead-letters', flags));
   act(dead.command('show').description('one of them, whole').argument('<id>', 'letter'), showDead);
   act(
     dead.command('redrive').description('give it to its reactor again; done, it is gone').argument('<id>', 'letter'),
-    posted(
-      (id) => `/api/v1/dead-letters/${id}/redrive`,
-      (id) => `Letter ${id} was handled and is gone.`,
-    ),
+    redrive,
   );
 };

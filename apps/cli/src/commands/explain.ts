@@ -4,6 +4,7 @@ import { verifyFile } from '../archive-file.ts';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
+import type { ApiClient } from '../http/client.ts';
 import { commitLine, renderLog, renderWhyCommit } from '../render/commit.ts';
 import type { ReplayDone } from '../render/replay.ts';
 import { renderReplay, replayHolds, replayLine, replayProgress } from '../render/replay.ts';
@@ -15,6 +16,8 @@ import type { AddCommands, Flags } from './command.ts';
 import { text } from './command.ts';
 
 const logLinesDefault = 20;
+/** Commits of one answer; more are asked for in pages. */
+const logPageMax = 1_000;
 
 const yes = (holds: boolean): ExitCode => (holds ? exitCodes.ok : exitCodes.no);
 
@@ -45,6 +48,7 @@ export async function replay(cli: Cli, _: readonly string[], flags: Flags): Prom
     ...(count === undefined ? {} : { limit: Number(count) }),
   };
   let done: ReplayDone | undefined;
+  cli.progress('replaying');
   for await (const line of api.lines<ReplayLine>('/api/v1/replay', { method: 'POST', body, patience: 'long' })) {
     if (line.kind === 'done') {
       done = line;
@@ -100,24 +104,47 @@ export function subjectFilter(given: string | undefined): string | undefined {
   return `lintel.ev.${given}${parts < 3 && !/[>*]$/.test(given) ? '.>' : ''}`;
 }
 
+/** Commits behind `after`, in pages; without it the newest ones. */
+async function* pages(
+  api: ApiClient,
+  query: { readonly after: string | undefined; readonly subject: string | undefined; readonly count: number },
+): AsyncIterable<LogAnswer> {
+  const { subject, count } = query;
+  let after = query.after === undefined ? undefined : Number(query.after);
+  for (let left = count; left > 0;) {
+    const limit = Math.min(left, logPageMax);
+    const answer = await api.json<LogAnswer>('/api/v1/log', { query: { after, subject, limit }, patience: 'long' });
+    yield answer;
+    const last = answer.commits.at(-1);
+    if (after === undefined || last === undefined || last.seq >= answer.lastSeq) return;
+    after = last.seq;
+    left -= answer.commits.length;
+  }
+}
+
 export async function log(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
   const api = await cli.api();
-  const count = Number(text(flags['limit']) ?? logLinesDefault);
   const subject = subjectFilter(text(flags['subject']));
-  let after = text(flags['after']);
-  if (after === undefined) {
-    const { lastSeq } = await api.json<LogAnswer>('/api/v1/log', { query: { limit: 1 } });
-    // A filter leaves gaps, so that only the whole log can be asked for its last lines by sequence.
-    after = String(subject === undefined ? Math.max(0, lastSeq - count) : 0);
+  const after = text(flags['after']);
+  const following = flags['follow'] === true;
+  const count = Number(text(flags['limit']) ?? logLinesDefault);
+  const commits: CommitExplanation[] = [];
+  let lastSeq = 0;
+  let durability: LogAnswer['durability'] = 'disk';
+  if (!following || after === undefined) {
+    for await (const page of pages(api, { after, subject, count })) {
+      commits.push(...page.commits);
+      ({ lastSeq, durability } = page);
+    }
   }
-  if (flags['follow'] !== true) {
-    const answer = await api.json<LogAnswer>('/api/v1/log', { query: { after, subject, limit: count } });
-    await cli.answer(answer, (layout) =>
-      answer.commits.length === 0 ? 'No commit.' : renderLog(answer.commits, layout),
-    );
+  if (!following) {
+    const answer: LogAnswer = { durability, lastSeq, commits };
+    await cli.answer(answer, (layout) => (commits.length === 0 ? 'No commit.' : renderLog(commits, layout)));
     return exitCodes.ok;
   }
-  const follow = { query: { after, subject }, patience: 'for-ever' } as const;
+  cli.durable(durability);
+  for (const commit of commits) await cli.line(commit, commitLine(commit, cli.layout));
+  const follow = { query: { after: after ?? lastSeq, subject }, patience: 'for-ever' } as const;
   for await (const commit of api.lines<CommitExplanation>('/api/v1/log/follow', follow)) {
     await cli.line(commit, commitLine(commit, cli.layout));
   }
@@ -129,7 +156,7 @@ export const addExplain: AddCommands = (program, act) => {
     program
       .command('why')
       .description('explain a request or a commit: what was chosen, over what, on what evidence')
-      .argument('<id>', 'request id (x-lintel-request-id) or commit id')
+      .argument('<id>', 'request id (x-lintel-request-id), commit id, or #<sequence> of a commit')
       .option('--all', 'every losing candidate, however many there are'),
     why,
   );

@@ -1,10 +1,11 @@
-import type { ListAnswer } from '#libs/domain/diag';
+import type { DeadLetterAnswer, ListAnswer } from '#libs/domain/diag';
 import { closest, CodedError } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { renderDeadLetter } from '../render/dead-letter.ts';
 import type { Item, ListName } from '../render/lists.ts';
-import { listNames, renderItem, renderList } from '../render/lists.ts';
+import { listNames, renderList } from '../render/lists.ts';
 import { limit } from './checks.ts';
 import type { AddCommands, Flags } from './command.ts';
 import { text } from './command.ts';
@@ -40,8 +41,8 @@ export async function list(cli: Cli, name: ListName, flags: Flags): Promise<Exit
 
 export async function showDead(cli: Cli, [id = '']: readonly string[]): Promise<ExitCode> {
   const api = await cli.api();
-  const answer = await api.json<Item>(`/api/v1/dead-letters/${encodeURIComponent(id)}`);
-  await cli.answer(answer, () => renderItem(answer));
+  const answer = await api.json<DeadLetterAnswer>(`/api/v1/dead-letters/${encodeURIComponent(id)}`);
+  await cli.answer(answer, (layout) => renderDeadLetter(answer, layout));
   return exitCodes.ok;
 }
 

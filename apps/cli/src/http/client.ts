@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { FailedLine } from '#libs/domain/diag';
 import { CodedError, errorText } from '#libs/kernel';
 import { ApiProblem } from '../exit-codes.ts';
 import type { Server } from './find-server.ts';
@@ -81,6 +82,18 @@ function adviceFor(status: number): string | undefined {
   return undefined;
 }
 
+/** The last line of a stream that could not be finished. */
+export function failureOf(line: unknown): ApiProblem | undefined {
+  const { kind, code, text, advice } = line as Partial<FailedLine>;
+  if (kind !== 'failed') return undefined;
+  return new ApiProblem(
+    500,
+    code ?? 'UNKNOWN',
+    text ?? 'the answer could not be finished',
+    advice === '' ? undefined : advice,
+  );
+}
+
 /** HTTP to the diagnostics API of one Lintel. */
 export class ApiClient {
   constructor(readonly server: Server) {}
@@ -102,11 +115,15 @@ export class ApiClient {
     }
   }
 
-  /** The lines of an NDJSON answer as they come. */
+  /** The lines of an NDJSON answer as they come. @throws ApiProblem where the last one says that it could not be finished */
   async *lines<T>(path: string, ask: Ask = {}): AsyncIterable<T> {
     const { body } = await this.open(path, ask);
     try {
-      for await (const line of ndjson(body)) yield line as T;
+      for await (const line of ndjson(body)) {
+        const failed = failureOf(line);
+        if (failed !== undefined) throw failed;
+        yield line as T;
+      }
     } catch (thrown) {
       throw this.#named(thrown);
     } finally {

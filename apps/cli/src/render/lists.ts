@@ -266,18 +266,3 @@ export function renderList(
     layout,
   )}\n${layout.paint.dim(`${plural(items.length, names[name], many)}${seen}`)}${noteLine}`;
 }
-
-/** One letter with everything that is known of it. */
-export function renderItem(item: Item): string {
-  const entries = Object.entries(item).filter(([name]) => name !== 'durability');
-  const width = Math.max(...entries.map(([name]) => name.length)) + 2;
-  return entries
-    .map(([name, value]) => {
-      if (typeof value === 'object' && value !== null) {
-        const lines = JSON.stringify(value, null, 2).split('\n').map(clean);
-        return `${name.padEnd(width)}${lines.join(`\n${' '.repeat(width)}`)}`;
-      }
-      return `${name.padEnd(width)}${value === null ? unknown : clean(String(value))}`;
-    })
-    .join('\n');
-}

@@ -263,7 +263,7 @@ describe('replay', () => {
   });
 
   test('a plugin that is gone is said, and verifies nothing', () => {
-    const gone = { ...done, equal: 11_000, missingPlugin: 980, missingPlugins: { 'prefix-hit@2': 980 } };
+    const gone = { ...done, ok: false, equal: 11_000, missingPlugin: 980, missingPlugins: { 'prefix-hit@2': 980 } };
     expect(replayHolds(gone, false)).toBe(true);
     expect(replayHolds(gone, true)).toBe(false);
     expect(words(renderReplay(gone, plainLayout, true), 'missing')).toBe(
@@ -406,6 +406,8 @@ describe('receipts, status, errors', () => {
       durability: 'disk',
       contentHash: 'x',
       unchanged: 2,
+      dryRun: true,
+      correlationId: 'a',
       changes: [{ what: 'replica r3 added', seq: 0, commitId: '' }],
     } as const;
     expect(lines(renderApply(answer, true, plainLayout))).toEqual([

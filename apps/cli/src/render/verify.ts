@@ -43,6 +43,9 @@ function badSentence(firstBad: VerifyPart | undefined): string {
     : clean(`The log does NOT verify: first at #${firstBad.seq}, ${firstBad.rule}: ${firstBad.text}.`);
 }
 
+/** Diagnostics says so of a projection for which it found no answer. */
+const notCompared = (text: string): boolean => text.startsWith('not compared');
+
 function projectionsBlock(projections: readonly ProjectionVerdict[], layout: Layout): string {
   if (projections.length === 0) return '';
   const { paint } = layout;
@@ -50,7 +53,7 @@ function projectionsBlock(projections: readonly ProjectionVerdict[], layout: Lay
     equal ? { text: '✓', style: paint.green } : { text: '✗', style: paint.red },
     projection,
     `#${seq}`,
-    equal ? 'rows equal the fold of the log' : 'NOT equal',
+    equal ? 'equal' : notCompared(text) ? 'unknown' : 'NOT equal',
     text,
   ]);
   const columns = [
@@ -58,21 +61,26 @@ function projectionsBlock(projections: readonly ProjectionVerdict[], layout: Lay
     { title: 'projection' },
     { title: 'at', align: 'right' as const },
     { title: 'verdict' },
-    { title: 'first difference' },
+    { title: 'detail' },
   ];
   return table(columns, rows, layout);
 }
 
 export function renderVerify(answer: VerifyAnswer, layout: Layout): string {
   const { paint } = layout;
-  const unequal = answer.projections.filter(({ equal }) => !equal).map(({ projection }) => projection);
   const good = `The log verifies: ${plural(answer.commits, 'commit')}, every chain and seal fits, nothing is missing.`;
+  const named = (list: readonly ProjectionVerdict[]): string =>
+    clean(list.map(({ projection }) => projection).join(', '));
+  const failed = answer.projections.filter(({ equal }) => !equal);
+  const wrong = failed.filter(({ text }) => !notCompared(text));
   const sentence =
-    answer.firstBad !== undefined || (!answer.ok && unequal.length === 0)
+    answer.firstBad !== undefined || (!answer.ok && failed.length === 0)
       ? badSentence(answer.firstBad)
-      : unequal.length > 0
-        ? `The log verifies, but rows of ${clean(unequal.join(', '))} are NOT what it says.`
-        : good;
+      : wrong.length > 0
+        ? `The log verifies, but rows of ${named(wrong)} are NOT what it says.`
+        : failed.length > 0
+          ? `The log verifies, but ${named(failed)} could not be compared with it.`
+          : good;
   return blocks(
     (answer.ok ? paint.bold : paint.red)(sentence),
     facts(
