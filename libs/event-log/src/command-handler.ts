@@ -17,6 +17,8 @@ import { retryDelayMs } from './settle.ts';
 export interface HandleOptions<Event extends DomainEvent = DomainEvent> {
   /** Names the command for ever: the same id given again finds the first outcome. */
   readonly commandId: string;
+  /** Who asked, where it was not the handler's own actor. */
+  readonly actor?: string | undefined;
   readonly causeId?: string | undefined;
   readonly correlationId?: string | undefined;
   readonly traceparent?: string | undefined;
@@ -119,6 +121,7 @@ export class CommandHandler {
   ): ReturnType<typeof prepareCommit> {
     const { registry, environment, actor } = this.#options;
     const { causeId, correlationId, traceparent } = options;
+    const by = options.actor ?? actor;
     const reason = typeof options.reason === 'function' ? options.reason(events) : options.reason;
     return prepareCommit({
       registry,
@@ -126,7 +129,7 @@ export class CommandHandler {
       commitId,
       head,
       events,
-      context: { atMs: environment.clock.nowMs(), actor, causeId, correlationId, traceparent, reason },
+      context: { atMs: environment.clock.nowMs(), actor: by, causeId, correlationId, traceparent, reason },
     });
   }
 }

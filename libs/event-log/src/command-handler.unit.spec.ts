@@ -65,6 +65,14 @@ describe('CommandHandler', () => {
     await log.close();
   });
 
+  test('who asked stands in the commit where it was not the handler itself', async () => {
+    const log = newLog();
+    await handlerOf(log).handle(replica, 'r1', register, { commandId: 'c1', actor: 'cli:ann' });
+    const [stored] = await log.readSubject('lintel.ev.route.replica.r1', 0);
+    expect(stored && decodeCommit(stored, registry).payload.actor).toBe('cli:ann');
+    await log.close();
+  });
+
   test('what is so already changes nothing, and a refusal is thrown as it is', async () => {
     const log = newLog();
     const handler = handlerOf(log);

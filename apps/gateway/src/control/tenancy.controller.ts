@@ -1,0 +1,42 @@
+import { Controller, Inject } from '@nestjs/common';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
+import type { tenancy } from '#libs/contracts';
+import { tenant } from '#libs/domain/tenancy';
+import type { MessageContext } from '#libs/nest-kit';
+import { fromCommandHeaders } from '#libs/nest-kit';
+import type { Receipt } from './commands.ts';
+import { Commands } from './commands.ts';
+
+/** lintel.cmd.tenancy.*: the gateway owns tenancy, since it is the one that checks keys. */
+@Controller()
+export class TenancyController {
+  constructor(@Inject(Commands) private readonly commands: Commands) {}
+
+  @MessagePattern('tenancy.RegisterTenant')
+  async register(@Payload() message: tenancy.RegisterTenant, @Ctx() context: MessageContext): Promise<Receipt> {
+    const { tenantId, displayName, source } = message;
+    const command = { type: 'RegisterTenant', tenantId, displayName, source } as const;
+    return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
+  }
+
+  @MessagePattern('tenancy.RemoveTenant')
+  async remove(@Payload() message: tenancy.RemoveTenant, @Ctx() context: MessageContext): Promise<Receipt> {
+    const { tenantId, reason } = message;
+    const command = { type: 'RemoveTenant', tenantId, reason } as const;
+    return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers), reason);
+  }
+
+  @MessagePattern('tenancy.IssueKey')
+  async issue(@Payload() message: tenancy.IssueKey, @Ctx() context: MessageContext): Promise<Receipt> {
+    const { tenantId, keyId, keyHash, displayName, models, expiresAtMs } = message;
+    const command = { type: 'IssueKey', tenantId, keyId, keyHash, displayName, models, expiresAtMs } as const;
+    return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
+  }
+
+  @MessagePattern('tenancy.RevokeKey')
+  async revoke(@Payload() message: tenancy.RevokeKey, @Ctx() context: MessageContext): Promise<Receipt> {
+    const { tenantId, keyId, reason } = message;
+    const command = { type: 'RevokeKey', tenantId, keyId, reason } as const;
+    return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers), reason);
+  }
+}

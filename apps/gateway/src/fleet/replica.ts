@@ -1,0 +1,152 @@
+import type { route } from '#libs/contracts';
+import type { EngineModel } from '#libs/engines';
+import type { Clock } from '#libs/kernel';
+import type { CandidateTable } from '#libs/scheduling';
+import type { CircuitState } from './circuit.ts';
+import { Circuit } from './circuit.ts';
+import type { FleetReplica, Routability } from './fleet.ts';
+import { fleetLimits } from './limits.ts';
+import type { Observation } from './observation.ts';
+import { nothingObserved } from './observation.ts';
+import { FailureWindow } from './outliers.ts';
+import { verdictOf } from './verdict.ts';
+
+/** What other gateways have on a replica, summed, and how old the oldest of their words is. */
+export interface ElsewhereInflight {
+  readonly requests: number;
+  readonly atMs: number | undefined;
+}
+
+const nowhereElse: ElsewhereInflight = { requests: 0, atMs: undefined };
+
+/** One registration: what the log says of it, what its poller saw, and what this gateway's own requests came to. */
+export class LiveReplica implements FleetReplica {
+  readonly id: string;
+  readonly origin: string;
+  readonly address: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly circuit = new Circuit();
+  readonly window = new FailureWindow();
+  observation: Observation;
+  credential: string | undefined;
+  inflight = 0;
+  draining = false;
+  /** This gateway holds it out: the fold says so. */
+  ejected = false;
+  elsewhere: ElsewhereInflight = nowhereElse;
+  /** Requests since the start, by what they said of the replica. */
+  readonly ended = { success: 0, failure: 0, neutral: 0 };
+  readonly registeredAtMs: number;
+  #routableSinceMs: number | undefined;
+
+  constructor(
+    readonly registration: route.ReplicaRegistered,
+    private readonly clock: Clock,
+    private readonly changed: (replica: LiveReplica) => void,
+  ) {
+    this.id = registration.replicaId;
+    this.origin = registration.url;
+    this.address = addressOf(registration.url);
+    this.labels = registration.labels;
+    this.observation = nothingObserved(registration.engine);
+    this.registeredAtMs = clock.monotonicMs();
+  }
+
+  routability(): Routability {
+    return this.routabilityAt(this.clock.monotonicMs());
+  }
+
+  routabilityAt(nowMs: number): Routability {
+    if (this.draining) return 'draining';
+    if (this.ejected) return 'ejected';
+    const { healthy, asleep } = this.observation;
+    if (healthy === false) return 'unhealthy';
+    if (asleep) return 'asleep';
+    if (!this.circuit.admits(nowMs)) return 'circuit-open';
+    return healthy === undefined || this.healthAgeMs(nowMs) > fleetLimits.healthStaleMs ? 'unknown' : 'ready';
+  }
+
+  describe(table: CandidateTable, row: number): void {
+    const nowMs = this.clock.monotonicMs();
+    const { elsewhere } = this;
+    table.set(
+      row,
+      'inflight',
+      this.inflight + elsewhere.requests,
+      elsewhere.atMs === undefined ? 0 : nowMs - elsewhere.atMs,
+    );
+    table.set(row, 'warmth', this.warmthAt(nowMs));
+    const { load, loadAtMs } = this.observation;
+    if (load === undefined || loadAtMs === undefined) return;
+    const ageMs = nowMs - loadAtMs;
+    if (load.waiting !== undefined) table.set(row, 'waiting', load.waiting, ageMs);
+    if (load.running !== undefined) table.set(row, 'running', load.running, ageMs);
+    if (load.kvUse !== undefined) table.set(row, 'kvUse', load.kvUse, ageMs);
+  }
+
+  begin(): void {
+    this.inflight++;
+    this.circuit.begin(this.clock.monotonicMs());
+    this.changed(this);
+  }
+
+  end(end: route.AttemptEnd): void {
+    const nowMs = this.clock.monotonicMs();
+    const verdict = verdictOf(end);
+    this.inflight--;
+    this.ended[verdict]++;
+    this.circuit.end(verdict, nowMs);
+    if (verdict !== 'neutral') this.window.count(verdict === 'failure', nowMs);
+    this.changed(this);
+  }
+
+  /** Takes over what the poller saw. */
+  observe(observation: Observation): void {
+    const nowMs = this.clock.monotonicMs();
+    const cameBack = this.observation.healthy === false && observation.healthy === true;
+    this.observation = observation;
+    if (cameBack) this.circuit.probeNow(nowMs);
+    this.noteRouting(nowMs);
+  }
+
+  /** Warmth starts anew each time the replica comes into routing; asked after everything that may have changed it. */
+  noteRouting(nowMs: number): void {
+    const state = this.routabilityAt(nowMs);
+    if (state === 'ready') this.#routableSinceMs ??= nowMs;
+    else if (state !== 'unknown') this.#routableSinceMs = undefined;
+  }
+
+  /** Linear from 0 to 1 over the slow start. */
+  warmthAt(nowMs: number): number {
+    if (this.#routableSinceMs === undefined) return 0;
+    return Math.min(1, (nowMs - this.#routableSinceMs) / fleetLimits.slowStartMs);
+  }
+
+  circuitAt(nowMs: number): CircuitState {
+    return this.circuit.stateAt(nowMs);
+  }
+
+  /** Infinity before the first answer. */
+  healthAgeMs(nowMs: number): number {
+    const { healthAtMs } = this.observation;
+    return healthAtMs === undefined ? Infinity : nowMs - healthAtMs;
+  }
+
+  /** As registered, with adapters of those as answered; where none were registered, as answered. Undefined before that. */
+  models(): readonly EngineModel[] | undefined {
+    const { models: registered } = this.registration;
+    const answered = this.observation.models;
+    if (registered.length === 0) return answered;
+    const named = new Set(registered);
+    const known = new Map((answered ?? []).map((model) => [model.id, model]));
+    return [
+      ...registered.map((id) => known.get(id) ?? { id, parent: undefined, maxModelLen: undefined }),
+      ...(answered ?? []).filter(({ id, parent }) => parent !== undefined && named.has(parent) && !named.has(id)),
+    ];
+  }
+}
+
+function addressOf(url: string): string {
+  const { hostname, port, protocol } = new URL(url);
+  return `${hostname}:${port === '' ? (protocol === 'https:' ? 443 : 80) : port}`;
+}

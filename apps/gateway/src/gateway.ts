@@ -1,0 +1,200 @@
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { EventRegistry, isSubjectId } from '#libs/contracts';
+import { replica } from '#libs/domain/route';
+import type { Broker } from '#libs/event-log';
+import { FileSnapshotStore } from '#libs/event-log';
+import type { Environment } from '#libs/kernel';
+import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
+import type { DesiredConfiguration } from '#libs/nest-kit';
+import { CodedRpcFilter, LintelTransport, nestLogger, ProblemFilter } from '#libs/nest-kit';
+import type { Logger } from '#libs/observability';
+import { createRegistry } from '#libs/observability';
+import { BringUp } from './control/bring-up.ts';
+import { Commands } from './control/commands.ts';
+import { exposeFolds } from './control/fold-metrics.ts';
+import { GatewayFolds } from './control/folds.ts';
+import { controlLimits } from './control/limits.ts';
+import { ReaderAnnouncer } from './control/reader-announcer.ts';
+import { readinessOf } from './control/readiness.ts';
+import type { ConfigurationOrigin } from './control/reconciler.ts';
+import { Reconciler } from './control/reconciler.ts';
+import { noRecording, startRecording } from './control/recording.ts';
+import { Shutdown } from './control/shutdown.ts';
+import type { Fleet } from './fleet/fleet.ts';
+import { LiveFleet } from './fleet/live-fleet.ts';
+import { exposeReplicas } from './fleet/replica-metrics.ts';
+import { GatewayModule } from './gateway.module.ts';
+import { fastifyBehind, listen } from './http-server.ts';
+import { createDataPlane } from './serve/data-plane.ts';
+
+export interface GatewayOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Name of this gateway in subjects, records and commits. */
+  readonly instance: string;
+  /** Folder of its spool and snapshots. */
+  readonly home: string;
+  /** Stays the caller's to close. */
+  readonly broker: Broker;
+  /** No keys: the client's authorization goes to the engine unchanged. */
+  readonly open: boolean;
+  readonly compat?: 'aibrix';
+  readonly logger: Logger;
+  readonly environment?: Environment;
+  /** Decision records; default true. */
+  readonly recording?: boolean;
+}
+
+export interface RunningGateway {
+  readonly url: string;
+  readonly port: number;
+  readonly fleet: Fleet;
+  /** Turns the document into commits and answers the lines of what changed. @throws as Reconciler.apply */
+  apply(desired: DesiredConfiguration, from: ConfigurationOrigin): Promise<readonly string[]>;
+  /** Drains and stops; bounded. */
+  stop(): Promise<void>;
+}
+
+/**
+ * The gateway inside this process. Resolves when the port is open and the log was read; where the broker stays away longer than
+ * `bringUpMsMax` it resolves all the same, /ready says what is missing, and it goes on trying.
+ * @throws INSTANCE_INVALID · PORT_TAKEN · ADDRESS_UNUSABLE · SPOOL_UNUSABLE
+ */
+export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
+  const { host, instance, home, broker, open, compat, logger, environment = systemEnvironment } = options;
+  if (!isSubjectId(instance)) {
+    throw new CodedError('INSTANCE_INVALID', `"${instance.slice(0, 80)}" cannot name a gateway`, {
+      advice: 'Give --instance 1 to 64 letters, digits, "_" or "-".',
+    });
+  }
+  const say = (line: string): void => logger.warn(line);
+  const bootId = environment.ids.uuid();
+  const registry = new EventRegistry();
+  const metrics = createRegistry('gateway');
+  const nowMs = (): number => environment.clock.monotonicMs();
+  const recording =
+    options.recording === false
+      ? noRecording
+      : startRecording({ gatewayId: instance, bootId, home, broker, environment, metrics });
+  const folds: GatewayFolds = new GatewayFolds({
+    log: broker.log,
+    registry,
+    environment,
+    snapshots: new FileSnapshotStore(join(home, 'snapshots')),
+    routeChanged: (state) => fleet.follow(state),
+    say,
+  });
+  const commands = new Commands(broker, registry, environment, folds, `gateway:${instance}`);
+  const fleet = new LiveFleet({
+    gatewayId: instance,
+    bootId,
+    environment,
+    telemetry: broker.telemetry,
+    issue: async (id, command, how) => await commands.handle(replica, id, command, how),
+    routeSeq: () => folds.route.seq,
+    log: say,
+  });
+  exposeReplicas(fleet, metrics, nowMs);
+  exposeFolds(folds, metrics);
+  const dataPlane = createDataPlane({
+    fleet,
+    state: () => folds.state(),
+    record: options.recording === false ? undefined : (input) => recording.record(input),
+    environment,
+    logger,
+    metrics,
+    open,
+    compat,
+  });
+  let answering = false;
+  const shutdown = new Shutdown(environment, say);
+  const health = readinessOf({
+    broker,
+    folds,
+    fleet,
+    recording,
+    answering: () => answering,
+    stopping: () => shutdown.begun,
+  });
+  const servers = new Set<Server>();
+  const app = await NestFactory.create<NestFastifyApplication>(
+    GatewayModule.of({ commands, folds, fleet, environment, health, metrics }),
+    fastifyBehind(() => dataPlane, servers),
+    { logger: nestLogger(logger), abortOnError: false },
+  );
+  app.useGlobalFilters(new ProblemFilter());
+  const transport = new LintelTransport({ responder: broker.responder, queue: 'gateway' });
+  const messages = app.connectMicroservice({ strategy: transport }, { deferInitialization: true });
+  messages.useGlobalFilters(new CodedRpcFilter());
+  let port: number;
+  try {
+    port = await listen(app, host, options.port);
+  } catch (error) {
+    await app.close().catch(() => {});
+    await recording.stop();
+    throw error;
+  }
+  if (open) say('open mode: no keys are asked for, the authorization of clients goes to the engines');
+  recording.start();
+
+  const announcer = new ReaderAnnouncer(broker.readers, `gateway:${instance}`, registry, environment);
+  const bringUp = new BringUp(
+    [
+      { name: 'announce the reader', start: () => announcer.start() },
+      { name: 'read the log', start: () => folds.start() },
+      { name: 'hear other gateways', start: () => fleet.start() },
+      {
+        name: 'answer commands',
+        start: async () => {
+          await messages.listen();
+          answering = true;
+        },
+      },
+    ],
+    environment,
+    say,
+    (thrown) => /^(EVENT_|COMMIT_|FOLD_STOPPED|PATTERN_)/.test((thrown as { code?: string }).code ?? ''),
+  );
+  const up = bringUp.run().catch((thrown: unknown) => say(`bring-up: ${errorText(thrown)}`));
+  const late = Promise.withResolvers<void>();
+  const timer = environment.timers.after(controlLimits.bringUpMsMax, late.resolve);
+  await Promise.race([up, late.promise]);
+  timer.cancel();
+  if (bringUp.missing !== undefined) say(`serving without: ${bringUp.missing} (${bringUp.lastError})`);
+
+  const reconciler = new Reconciler(commands, folds, broker.log, environment, `reconciler:${instance}`, say);
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  logger.info({ url, instance, broker: broker.description }, 'gateway is listening');
+  return {
+    url,
+    port,
+    fleet,
+    apply: async (desired, from) => await reconciler.apply(desired, from),
+    stop: async () =>
+      await shutdown.run([
+        {
+          name: 'drain',
+          limitMs: controlLimits.drainMsMax + 1_000,
+          stop: () => dataPlane.drain(controlLimits.drainMsMax),
+        },
+        { name: 'bring-up', stop: async () => bringUp.stop() },
+        { name: 'recording', limitMs: 5_000, stop: () => recording.stop() },
+        { name: 'fleet', stop: () => fleet.stop() },
+        { name: 'folds', stop: () => folds.stop() },
+        { name: 'reader', stop: () => announcer.stop() },
+        {
+          name: 'http',
+          stop: async () => {
+            for (const server of servers) server.closeIdleConnections();
+            const closed = app.close();
+            for (const server of servers) server.closeAllConnections();
+            await closed;
+          },
+        },
+      ]),
+  };
+}

@@ -1,0 +1,45 @@
+import type { RequestListener, Server } from 'node:http';
+import { createServer } from 'node:http';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { CodedError, errorCode, errorText } from '#libs/kernel';
+import type { DataPlane } from './serve/data-plane.ts';
+import { serverOptions } from './serve/client-errors.ts';
+
+/** Fastify on a server of ours: each request goes first to the data plane, untouched, and to Nest only where that declines. */
+export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>): FastifyAdapter {
+  const serverFactory = (nest: RequestListener): Server => {
+    const first = dataPlane();
+    const server = createServer(serverOptions, (req, res) => {
+      if (!first.handle(req, res)) nest(req, res);
+    });
+    first.attach(server);
+    servers.add(server);
+    return server;
+  };
+  return new FastifyAdapter({ serverFactory } as never);
+}
+
+/** @throws PORT_TAKEN, ADDRESS_UNUSABLE */
+export async function listen(app: NestFastifyApplication, host: string, port: number): Promise<number> {
+  try {
+    await app.listen(port, host);
+  } catch (cause) {
+    throw cannotListen(cause, host, port);
+  }
+  const address = (app.getHttpServer() as Server).address();
+  return typeof address === 'object' && address !== null ? address.port : port;
+}
+
+export function cannotListen(cause: unknown, host: string, port: number): CodedError {
+  if (errorCode(cause) === 'EADDRINUSE') {
+    return new CodedError('PORT_TAKEN', `port ${port} of ${host} is taken`, {
+      advice: 'Stop what listens there, or choose another with --port.',
+      cause,
+    });
+  }
+  return new CodedError('ADDRESS_UNUSABLE', `cannot listen on ${host}:${port}: ${errorText(cause)}`, {
+    advice: 'Choose another address with --host, or another port with --port.',
+    cause,
+  });
+}

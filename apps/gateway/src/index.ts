@@ -1,0 +1,4 @@
+import 'reflect-metadata';
+export type { Fleet, FleetReplica, Routability, ServedModel } from './fleet/fleet.ts';
+export type { GatewayOptions, RunningGateway } from './gateway.ts';
+export { startGateway } from './gateway.ts';

@@ -1,0 +1,13 @@
+export type { Detection, ProbeAnswer } from './detect.ts';
+export { detectEngine } from './detect.ts';
+export type { KvBatch, KvEvent, KvMessage } from './kv-events.ts';
+export { decodeKvMessage, decodeKvPayload } from './kv-events.ts';
+export { engineLimits } from './limits.ts';
+export type { AdapterUse, EngineLoad } from './load.ts';
+export { readLoad } from './load.ts';
+export type { EngineModel, ModelList, Unusable } from './models.ts';
+export { parseModels, parseSleeping } from './models.ts';
+export type { EngineProfile, LoadFamilies, LoraCalls } from './profiles.ts';
+export { engineProfile } from './profiles.ts';
+export type { Sample } from './prometheus.ts';
+export { labelOf, samplesOf } from './prometheus.ts';
