@@ -48,8 +48,9 @@ export class KvPublisher {
   async open(httpPort: number): Promise<void> {
     const { host, kvEvents = {}, models } = this.#settings;
     this.#topic = kvEvents.topic ?? `kv@${host}:${httpPort}@${models[0]}`;
+    const address = host === 'localhost' ? '127.0.0.1' : host; // a socket binds to addresses only
     const endpoint = (port: number | undefined): string =>
-      `tcp://${host}:${port === undefined || port === 0 ? '*' : port}`;
+      `tcp://${address}:${port === undefined || port === 0 ? '*' : port}`;
     await this.#publisher.bind(endpoint(kvEvents.port));
     await this.#router.bind(endpoint(kvEvents.replayPort));
     this.port = portOf(this.#publisher.lastEndpoint);
