@@ -1,0 +1,245 @@
+import { isUtf8 } from 'node:buffer';
+import { JsonCursor } from './json-cursor.ts';
+
+export interface ScanLimits {
+  readonly bodyDepthMax: number;
+  readonly modelBytesMax: number;
+}
+
+/** Why a body is refused, in words for the client. */
+export interface BodyProblem {
+  readonly code: string;
+  readonly message: string;
+  readonly param: string | null;
+}
+
+/** A span of the body's bytes, empty where the field is absent. */
+export interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What the gateway reads of a body. Valid until the next scan. */
+export interface ScannedBody {
+  readonly model: string;
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+  /** 0 is not said. */
+  readonly maxTokens: number;
+  readonly user: string;
+  readonly cacheSalt: string;
+  /** The raw value of `messages`, `prompt` or `input`. */
+  readonly promptStart: number;
+  readonly promptEnd: number;
+}
+
+const problem = (code: string, message: string, param: string | null = null): BodyProblem => ({ code, message, param });
+const typed = (name: string, wanted: string): BodyProblem =>
+  problem('invalid_type', `"${name}" must be ${wanted}. Correct the request and send it again.`, name);
+
+/** Bits of the fields seen, to refuse a second one of the same name: engines may read the last where we read the first. */
+const bits: Readonly<Record<string, number>> = {
+  model: 1,
+  stream: 2,
+  max_tokens: 4,
+  max_completion_tokens: 8,
+  stream_options: 16,
+  messages: 32,
+  prompt: 64,
+  input: 128,
+  user: 256,
+  cache_salt: 512,
+};
+const knownLengths = new Uint8Array(32);
+for (const name of Object.keys(bits)) knownLengths[name.length] = 1;
+const keyBytesMax = 31 * 6;
+
+/**
+ * Reads the few fields that routing needs in one pass over the bytes, and holds the whole body to RFC 8259, so that no engine reads
+ * it otherwise. One scanner for all requests: a scan is synchronous and its fields are overwritten by the next.
+ */
+export class BodyScanner implements ScannedBody {
+  model = '';
+  stream = false;
+  includeUsage = false;
+  maxTokens = 0;
+  user = '';
+  cacheSalt = '';
+  promptStart = 0;
+  promptEnd = 0;
+  #seen = 0;
+  #maxCompletionTokens = 0;
+  readonly #cursor: JsonCursor;
+  readonly #modelBytesMax: number;
+
+  constructor(limits: ScanLimits) {
+    this.#cursor = new JsonCursor(limits.bodyDepthMax);
+    this.#modelBytesMax = limits.modelBytesMax;
+  }
+
+  /** Undefined where the body is sound; its fields are then set. Never throws. */
+  scan(body: Buffer): BodyProblem | undefined {
+    this.model = this.user = this.cacheSalt = '';
+    this.stream = this.includeUsage = false;
+    this.maxTokens = this.#maxCompletionTokens = this.promptStart = this.promptEnd = this.#seen = 0;
+    if (!isUtf8(body)) return problem('invalid_utf8', 'The body is not valid UTF-8. Send JSON encoded as UTF-8.');
+    const cursor = this.#cursor;
+    cursor.open(body);
+    const found = this.#object(body, cursor);
+    cursor.close();
+    if (found !== undefined) return found;
+    if ((this.#seen & 8) !== 0) this.maxTokens = this.#maxCompletionTokens;
+    if ((this.#seen & 1) === 0) {
+      return problem('missing_model', 'The body names no "model". Name one of GET /v1/models.', 'model');
+    }
+    return undefined;
+  }
+
+  #object(body: Buffer, cursor: JsonCursor): BodyProblem | undefined {
+    cursor.space();
+    if (body[cursor.at] !== 0x7b) {
+      // A value of another kind is looked through to tell broken JSON from JSON of the wrong kind.
+      return cursor.whole() ? problem('invalid_type', 'The body must be a JSON object.') : broken(cursor);
+    }
+    cursor.at++;
+    cursor.space();
+    if (body[cursor.at] === 0x7d) cursor.at++;
+    else {
+      for (;;) {
+        const start = cursor.at;
+        if (!cursor.string()) return broken(cursor);
+        const name = keyName(body, start, cursor);
+        cursor.space();
+        if (body[cursor.at] !== 0x3a) return broken(cursor);
+        cursor.at++;
+        cursor.space();
+        const found = name === '' ? (cursor.value(1) ? undefined : broken(cursor)) : this.#field(body, cursor, name);
+        if (found !== undefined) return found;
+        cursor.space();
+        const next = body[cursor.at];
+        if (next !== 0x2c && next !== 0x7d) return broken(cursor);
+        cursor.at++;
+        if (next === 0x7d) break;
+        cursor.space();
+      }
+    }
+    cursor.space();
+    return cursor.at === body.length ? undefined : broken(cursor);
+  }
+
+  #field(body: Buffer, cursor: JsonCursor, name: string): BodyProblem | undefined {
+    const bit = bits[name] as number;
+    if ((this.#seen & bit) !== 0) {
+      return problem('duplicate_field', `"${name}" stands twice in the body. Name it once.`, name);
+    }
+    this.#seen |= bit;
+    const start = cursor.at;
+    const first = body[start];
+    if (name === 'stream_options' && first === 0x7b) return this.#streamOptions(body, cursor);
+    if (!cursor.value(1)) return broken(cursor);
+    const end = cursor.at;
+    switch (name) {
+      case 'model': {
+        if (first !== 0x22) return typed(name, 'a string');
+        if (end - start - 2 > this.#modelBytesMax) {
+          return problem('invalid_model', `"model" is longer than ${this.#modelBytesMax} bytes.`, name);
+        }
+        this.model = cursor.text(start, end);
+        if (this.model === '') return problem('missing_model', '"model" is empty. Name one of GET /v1/models.', name);
+        return undefined;
+      }
+      case 'stream':
+        if (first !== 0x74 && first !== 0x66 && first !== 0x6e) return typed(name, 'true or false');
+        this.stream = first === 0x74;
+        return undefined;
+      case 'max_tokens':
+      case 'max_completion_tokens': {
+        if (first === 0x6e) return undefined;
+        const tokens = first === 0x2d || isDigitByte(first) ? Number(body.toString('latin1', start, end)) : Number.NaN;
+        if (!Number.isInteger(tokens)) return typed(name, 'an integer');
+        const kept = tokens < 0 ? 0 : Math.min(tokens, 0xffffffff);
+        if (name === 'max_tokens') this.maxTokens = kept;
+        else this.#maxCompletionTokens = kept;
+        return undefined;
+      }
+      case 'stream_options':
+        return first === 0x6e ? undefined : typed(name, 'an object');
+      case 'user':
+        if (first === 0x22) this.user = cursor.text(start, end);
+        return undefined;
+      case 'cache_salt':
+        if (first === 0x22) this.cacheSalt = cursor.text(start, end);
+        return undefined;
+      default:
+        this.promptStart = start;
+        this.promptEnd = end;
+        return undefined;
+    }
+  }
+
+  #streamOptions(body: Buffer, cursor: JsonCursor): BodyProblem | undefined {
+    let seen = false;
+    cursor.at++;
+    cursor.space();
+    if (body[cursor.at] === 0x7d) {
+      cursor.at++;
+      return undefined;
+    }
+    for (;;) {
+      const start = cursor.at;
+      if (!cursor.string()) return broken(cursor);
+      const wanted = cursor.at - start <= keyBytesMax && cursor.text(start, cursor.at) === 'include_usage';
+      cursor.space();
+      if (body[cursor.at] !== 0x3a) return broken(cursor);
+      cursor.at++;
+      cursor.space();
+      const first = body[cursor.at];
+      if (!cursor.value(2)) return broken(cursor);
+      if (wanted) {
+        if (seen) {
+          return problem('duplicate_field', '"include_usage" stands twice in "stream_options".', 'stream_options');
+        }
+        seen = true;
+        if (first !== 0x74 && first !== 0x66 && first !== 0x6e) {
+          return typed('stream_options.include_usage', 'true or false');
+        }
+        this.includeUsage = first === 0x74;
+      }
+      cursor.space();
+      const next = body[cursor.at];
+      if (next !== 0x2c && next !== 0x7d) return broken(cursor);
+      cursor.at++;
+      if (next === 0x7d) return undefined;
+      cursor.space();
+    }
+  }
+}
+
+const isDigitByte = (byte: number | undefined): boolean => byte !== undefined && byte >= 0x30 && byte <= 0x39;
+
+/** The key if it is one that we read, else ''. Escaped spellings are the same key. */
+function keyName(body: Buffer, start: number, cursor: JsonCursor): string {
+  const bytes = cursor.at - start - 2;
+  let name: string;
+  if (cursor.escaped) {
+    if (bytes > keyBytesMax) return '';
+    name = cursor.text(start, cursor.at);
+  } else {
+    if (bytes > 31 || knownLengths[bytes] === 0) return '';
+    name = body.toString('latin1', start + 1, cursor.at - 1);
+  }
+  return Object.hasOwn(bits, name) ? name : '';
+}
+
+function broken(cursor: JsonCursor): BodyProblem {
+  if (cursor.tooDeep) {
+    return problem('body_too_deep', `The body is nested deeper than ${cursor.depthMax} levels. Flatten it.`);
+  }
+  const end = cursor.at >= cursor.length;
+  return problem(
+    'invalid_json',
+    end
+      ? 'The body is not valid JSON: it ends too early. Send the whole document.'
+      : `The body is not valid JSON at byte ${cursor.at}. Correct it and send it again.`,
+  );
+}

@@ -1,0 +1,66 @@
+import type { RecordedUsage } from '#libs/recording';
+
+const count = (value: unknown): number =>
+  typeof value === 'number' && value >= 0 && Number.isFinite(value) ? Math.min(Math.trunc(value), 0xffffffff) : 0;
+
+/** Reads an engine's `usage` object; undefined where it is none. */
+export function usageOf(value: unknown): RecordedUsage | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const usage = value as Record<string, unknown>;
+  const details = usage['prompt_tokens_details'] as Record<string, unknown> | null | undefined;
+  if (typeof usage['prompt_tokens'] !== 'number' && typeof usage['completion_tokens'] !== 'number') return undefined;
+  return {
+    promptTokens: count(usage['prompt_tokens']),
+    completionTokens: count(usage['completion_tokens']),
+    cachedTokens: typeof details === 'object' && details !== null ? count(details['cached_tokens']) : 0,
+    fromEngine: true,
+  };
+}
+
+const usageKey = Buffer.from('"usage"');
+
+/** The last `"usage": {…}` in the end of a JSON body. Inside a string the quotes would be escaped, so it is a key. */
+export function usageInTail(tail: Buffer): RecordedUsage | undefined {
+  const key = tail.lastIndexOf(usageKey);
+  if (key < 0) return undefined;
+  const start = tail.indexOf(0x7b, key);
+  if (start < 0) return undefined;
+  let depth = 0;
+  for (let at = start; at < tail.length; at++) {
+    const byte = tail[at];
+    if (byte === 0x7b) depth++;
+    else if (byte === 0x7d && --depth === 0) return parsed(tail.toString('utf8', start, at + 1));
+  }
+  return undefined;
+}
+
+function parsed(json: string): RecordedUsage | undefined {
+  try {
+    return usageOf(JSON.parse(json));
+  } catch {
+    // The engine's own mistake: its usage is then unknown.
+    return undefined;
+  }
+}
+
+const tailBytesMax = 8 * 1024;
+
+/** The last bytes of an answer that goes by. */
+export class BodyTail {
+  #last: Buffer | undefined;
+
+  /** Copies what it keeps: the chunk's memory may be reused. */
+  feed(chunk: Buffer): void {
+    const last = this.#last;
+    if (last === undefined || chunk.length >= tailBytesMax) {
+      this.#last = Buffer.from(chunk.length > tailBytesMax ? chunk.subarray(chunk.length - tailBytesMax) : chunk);
+      return;
+    }
+    const kept = Math.min(last.length, tailBytesMax - chunk.length);
+    this.#last = Buffer.concat([last.subarray(last.length - kept), chunk]);
+  }
+
+  usage(): RecordedUsage | undefined {
+    return this.#last === undefined ? undefined : usageInTail(this.#last);
+  }
+}

@@ -1,0 +1,110 @@
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { STATUS_CODES } from 'node:http';
+import { errorCode } from '#libs/kernel';
+import { errorBody } from './errors.ts';
+import { exchangeIn } from './exchange.ts';
+import { Account } from './record.ts';
+import { otherEndpoint } from './endpoints.ts';
+import { route } from '#libs/contracts';
+import { serveLimits } from './limits.ts';
+import type { Plane } from './plane.ts';
+
+/** What a node:http server must be created with: these cannot be set later. */
+export const serverOptions: ServerOptions = {
+  maxHeaderSize: 16 * 1024,
+  noDelay: true,
+  insecureHTTPParser: false,
+  requireHostHeader: true,
+  connectionsCheckingInterval: 2_000,
+  headersTimeout: serveLimits.clientHeadersTimeoutMs,
+  requestTimeout: serveLimits.clientRequestTimeoutMs,
+  keepAliveTimeout: serveLimits.clientKeepAliveMs,
+};
+
+interface ClientError {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+const faults: Readonly<Record<string, ClientError>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    code: 'headers_too_large',
+    message: `The headers are larger than ${serverOptions.maxHeaderSize} bytes. Send less.`,
+  },
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: {
+    status: 413,
+    code: 'chunk_extensions_too_large',
+    message: 'The extensions of a chunk are too large. Send chunks without them.',
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: 408,
+    code: 'request_timeout',
+    message: 'The request did not come in time. Send it again, faster.',
+  },
+};
+
+const malformed: ClientError = {
+  status: 400,
+  code: 'malformed_http',
+  message: 'The request is not well-formed HTTP/1.1, or could be read in two ways. Correct it.',
+};
+
+interface ServedSocket extends Socket {
+  /** Node's: the response under way on this connection. */
+  readonly _httpMessage?: ServerResponse;
+}
+
+/** Sets the bounds of a server and answers what never became a request. */
+export function attachServer(server: Server, plane: Plane): void {
+  const { limits } = plane;
+  server.headersTimeout = limits.clientHeadersTimeoutMs;
+  server.requestTimeout = limits.clientRequestTimeoutMs;
+  server.keepAliveTimeout = limits.clientKeepAliveMs;
+  server.maxHeadersCount = limits.clientHeadersMax;
+  server.on('clientError', (error, socket) => onClientError(error, socket as ServedSocket, plane));
+  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
+    const body = errorBody(417, 'expectation_failed', 'Only "expect: 100-continue" is met here.');
+    response.writeHead(417, { 'content-type': 'application/json', connection: 'close' }).end(body);
+  });
+}
+
+function onClientError(error: Error, socket: ServedSocket, plane: Plane): void {
+  if (socket.destroyed || !socket.writable || errorCode(error) === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const fault = faults[errorCode(error)] ?? malformed;
+  const response = socket._httpMessage;
+  const exchange = exchangeIn(response);
+  if (response !== undefined) {
+    // Its own body is broken, and nothing was answered: it is told so. Otherwise what is broken comes after it: it ends as it would,
+    // and the connection with it.
+    if (exchange !== undefined && !response.req.complete && !response.headersSent) exchange.refuseMalformed(fault);
+    else if (response.writableEnded) socket.destroySoon();
+    else response.once('finish', () => socket.destroySoon());
+    return;
+  }
+  const requestId = plane.environment.ids.uuid();
+  const body = errorBody(fault.status, fault.code, fault.message);
+  socket.end(
+    `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? 'Error'}\r\ncontent-type: application/json\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nrequest-id: ${requestId}\r\nx-lintel-request-id: ${requestId}\r\n` +
+      `connection: close\r\n\r\n${body}`,
+  );
+  recordUnparsed(plane, requestId, fault);
+}
+
+/** What never became a request has a record, too: its answer names an id. */
+function recordUnparsed(plane: Plane, requestId: string, { status, code, message }: ClientError): void {
+  const account = new Account();
+  account.outcome = route.Outcome.REJECTED_BAD_REQUEST;
+  account.httpStatus = status;
+  account.errorCode = code;
+  account.errorMessage = message;
+  const { outcome } = account;
+  plane.metrics.refused(otherEndpoint.path, status, outcome);
+  plane.record?.(account.toRecord(requestId, plane.environment.clock.nowMs(), otherEndpoint.path));
+}

@@ -1,0 +1,178 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Environment, Timer } from '#libs/kernel';
+import type { Logger, Registry } from '#libs/observability';
+import type { RecordInput } from '#libs/recording';
+import type { GatewayState } from '../control/state.ts';
+import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import { BodyScanner } from './body/body-scanner.ts';
+import { attachServer } from './client-errors.ts';
+import type { Target } from './endpoints.ts';
+import { modelsEndpoint, otherEndpoint, targetOf } from './endpoints.ts';
+import * as errors from './errors.ts';
+import { Exchange } from './exchange.ts';
+import type { ServeLimits } from './limits.ts';
+import { serveLimits } from './limits.ts';
+import { ServeMetrics } from './metrics.ts';
+import { answerModels } from './models.ts';
+import { Picks } from './picks.ts';
+import type { Plane } from './plane.ts';
+import { RateLimit } from './rate-limit.ts';
+import { Selectors } from './selector.ts';
+import { ServeTracing } from './tracing.ts';
+import { ReplicaPool } from './upstream/pool.ts';
+
+export interface DataPlaneOptions {
+  readonly fleet: Fleet;
+  readonly state: () => GatewayState;
+  /** Undefined: recording is off. */
+  readonly record: ((record: RecordInput) => void) | undefined;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly metrics: Registry;
+  /** No keys: the client's `authorization` goes to the engine unchanged. */
+  readonly open: boolean;
+  readonly compat: 'aibrix' | undefined;
+  readonly limits?: Partial<ServeLimits>;
+}
+
+export interface DataPlane {
+  /** False where the path is none of ours (health, ready, metrics, admin are the framework's). */
+  handle(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Timeouts, header bounds and hooks of a node:http server; create it with `serverOptions`. */
+  attach(server: Server): void;
+  /** Refuses new requests with 503, lets those under way end, and cuts what is left after `limitMs`. */
+  drain(limitMs: number): Promise<void>;
+  readonly inflight: number;
+}
+
+/** How often replicas that are gone are looked for. */
+const goneSweeps = 20;
+
+class HttpDataPlane implements DataPlane, Plane {
+  readonly fleet: Fleet;
+  readonly state: () => GatewayState;
+  readonly record: ((record: RecordInput) => void) | undefined;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly open: boolean;
+  readonly compat: boolean;
+  readonly limits: ServeLimits;
+  readonly scanner: BodyScanner;
+  readonly picks: Picks;
+  readonly selectors: Selectors;
+  readonly rates = new RateLimit();
+  readonly metrics: ServeMetrics;
+  readonly tracing = new ServeTracing();
+  readonly active = new Set<Exchange>();
+  heldBytes = 0;
+  draining = false;
+  readonly #pools = new Map<FleetReplica, ReplicaPool>();
+  readonly #nowMs: () => number;
+  readonly #servers = new Set<Server>();
+  #sweeper: Timer | undefined;
+  #sweeps = 0;
+
+  constructor(options: DataPlaneOptions) {
+    const { environment } = options;
+    this.fleet = options.fleet;
+    this.state = options.state;
+    this.record = options.record;
+    this.environment = environment;
+    this.logger = options.logger;
+    this.open = options.open;
+    this.compat = options.compat === 'aibrix';
+    this.limits = { ...serveLimits, ...options.limits };
+    this.scanner = new BodyScanner(this.limits);
+    this.picks = new Picks({ capture: options.record !== undefined, seed: environment.rng.uint32() });
+    this.selectors = new Selectors(this.limits.selectorLengthMax);
+    this.#nowMs = () => environment.clock.monotonicMs();
+    this.metrics = new ServeMetrics(options.metrics, this.limits.modelLabelsMax, {
+      inflight: () => this.active.size,
+      prefixBlocks: () => this.picks.prefixBlocks,
+      connections: () => [...this.#pools.values()].reduce((sum, pool) => sum + pool.open, 0),
+    });
+    this.#sweeper = environment.timers.every(this.limits.sweepPeriodMs, () => this.#sweep());
+  }
+
+  get inflight(): number {
+    return this.active.size;
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): boolean {
+    const target = targetOf(request.url ?? '');
+    if (target === undefined) return false;
+    const exchange = new Exchange(this, request, response, target);
+    try {
+      this.#serve(exchange, target, request.method ?? '');
+    } catch (thrown) {
+      exchange.fault(thrown);
+    }
+    return true;
+  }
+
+  #serve(exchange: Exchange, target: Target, method: string): void {
+    const { endpoint, path } = target;
+    if (endpoint === otherEndpoint) {
+      exchange.refuse(path[0] === '/' ? errors.unknownPath(path, this.compat) : errors.invalidTarget);
+    } else if (method !== endpoint.method) {
+      exchange.refuse(errors.wrongMethod(method, path, endpoint.method));
+    } else if (endpoint === modelsEndpoint) {
+      if (exchange.admit()) answerModels(exchange, this);
+    } else exchange.serve();
+  }
+
+  pool(replica: FleetReplica): ReplicaPool {
+    let pool = this.#pools.get(replica);
+    if (pool === undefined) {
+      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs);
+      this.#pools.set(replica, pool);
+    }
+    return pool;
+  }
+
+  attach(server: Server): void {
+    this.#servers.add(server);
+    attachServer(server, this);
+  }
+
+  async drain(limitMs: number): Promise<void> {
+    this.draining = true;
+    const { clock, timers } = this.environment;
+    for (const server of this.#servers) server.closeIdleConnections();
+    const endMs = clock.monotonicMs() + limitMs;
+    while (this.active.size > 0 && clock.monotonicMs() < endMs) await timers.sleep(drainLookMs);
+    for (const exchange of this.active) exchange.abort();
+    this.#sweeper?.cancel();
+    this.#sweeper = undefined;
+    for (const pool of this.#pools.values()) pool.close();
+    this.#pools.clear();
+  }
+
+  #sweep(): void {
+    const nowMs = this.#nowMs();
+    for (const exchange of this.active) exchange.sweep(nowMs);
+    for (const pool of this.#pools.values()) pool.sweep();
+    if (++this.#sweeps % goneSweeps === 0) this.#forgetGone();
+  }
+
+  /** A replica is known by its object: one registered anew is another. */
+  #forgetGone(): void {
+    const there = new Set<FleetReplica>();
+    for (const { id } of this.fleet.models()) {
+      for (const replica of this.fleet.replicasFor(id) ?? []) there.add(replica);
+    }
+    const ids = new Set([...there].map(({ id }) => id));
+    for (const [replica, pool] of this.#pools) {
+      if (there.has(replica)) continue;
+      pool.close();
+      this.#pools.delete(replica);
+      if (!ids.has(replica.id)) this.picks.forget(replica.id);
+    }
+  }
+}
+
+const drainLookMs = 20;
+
+export function createDataPlane(options: DataPlaneOptions): DataPlane {
+  return new HttpDataPlane(options);
+}

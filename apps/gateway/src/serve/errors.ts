@@ -1,0 +1,197 @@
+import { route } from '#libs/contracts';
+
+/** How a request is refused: an OpenAI-shaped answer, and what its record says. */
+export interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  /** Says what is wrong and what to do. */
+  readonly message: string;
+  readonly param?: string | null;
+  readonly outcome: route.Outcome;
+  /** AIBrix's marker header, with its value. */
+  readonly marker?: readonly [name: string, value: string];
+  readonly retryAfterS?: number;
+  /** The connection cannot be used further. */
+  readonly close?: boolean;
+  /** Methods of the path, for 405. */
+  readonly allow?: string;
+}
+
+const typeOf = (status: number): string => {
+  if (status === 401) return 'authentication_error';
+  if (status === 403) return 'permission_error';
+  if (status === 404) return 'not_found_error';
+  if (status === 429) return 'rate_limit_error';
+  return status >= 500 ? 'server_error' : 'invalid_request_error';
+};
+
+/** OpenAI's shape of an error. */
+export const errorBody = (status: number, code: string, message: string, param: string | null = null): string =>
+  JSON.stringify({ error: { message, type: typeOf(status), param, code } });
+
+const { Outcome } = route;
+const shown = (text: string): string => (text.length > 128 ? `${text.slice(0, 128)}…` : text);
+
+export const badRequest = (
+  code: string,
+  message: string,
+  param: string | null = null,
+  marker: readonly [string, string] = ['x-error-request-body-processing', 'true'],
+): Refusal => ({ status: 400, code, message, param, outcome: Outcome.REJECTED_BAD_REQUEST, marker });
+
+export const tooLarge = (bytesMax: number): Refusal => ({
+  status: 413,
+  code: 'body_too_large',
+  message: `The body is larger than ${bytesMax} bytes. Send less.`,
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+  marker: ['x-error-request-body-processing', 'true'],
+  close: true,
+});
+
+export const unsupportedEncoding = (encoding: string): Refusal => ({
+  status: 415,
+  code: 'unsupported_content_encoding',
+  message: `The body is encoded as "${shown(encoding)}". Send it without content-encoding.`,
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+  marker: ['x-error-request-body-processing', 'true'],
+  close: true,
+});
+
+export const invalidKey = (reason: 'missing' | 'unknown' | 'revoked' | 'expired'): Refusal => ({
+  status: 401,
+  code: reason === 'missing' ? 'missing_api_key' : 'invalid_api_key',
+  message:
+    reason === 'missing'
+      ? 'No API key was given. Send it as "authorization: Bearer <key>".'
+      : reason === 'unknown'
+        ? 'The API key is not known here. Check it, or ask for a new one.'
+        : `The API key is ${reason}. Ask for a new one.`,
+  outcome: Outcome.REJECTED_AUTH,
+  marker: ['x-error-user', 'true'],
+});
+
+export const modelNotAllowed = (model: string): Refusal => ({
+  status: 403,
+  code: 'model_not_allowed',
+  message: `The API key may not use model "${shown(model)}". GET /v1/models lists those that it may.`,
+  param: 'model',
+  outcome: Outcome.REJECTED_MODEL,
+});
+
+export const modelNotFound = (model: string, compat: boolean, meant: string | undefined): Refusal => ({
+  status: compat ? 400 : 404,
+  code: 'model_not_found',
+  message: `The model "${shown(model)}" does not exist. ${meant === undefined ? 'GET /v1/models lists those that do.' : `Did you mean "${meant}"?`}`,
+  param: 'model',
+  outcome: Outcome.REJECTED_MODEL,
+  marker: ['x-error-no-model-backends', headerText(model)],
+});
+
+export const modelsSettling = (model: string): Refusal => ({
+  status: 503,
+  code: 'models_settling',
+  message: `Not every replica has said yet which models it serves, and none so far serves "${shown(model)}". Try again.`,
+  param: 'model',
+  outcome: Outcome.REJECTED_NO_REPLICA,
+  marker: ['x-error-no-model-backends', headerText(model)],
+  retryAfterS: 1,
+});
+
+export const noReplica = (model: string, why: string): Refusal => ({
+  status: 503,
+  code: 'no_ready_replica',
+  message: `No replica of "${shown(model)}" takes requests now (${why}). Try again.`,
+  outcome: Outcome.REJECTED_NO_REPLICA,
+  marker: ['x-error-no-model-backends', headerText(model)],
+  retryAfterS: 2,
+});
+
+export const noneSelected = (selector: string): Refusal => ({
+  status: 503,
+  code: 'no_replica_selected',
+  message: `No ready replica fits external-filter "${shown(selector)}". Widen it or try again.`,
+  outcome: Outcome.REJECTED_NO_REPLICA,
+  marker: ['x-error-routing', 'true'],
+  retryAfterS: 2,
+});
+
+export const invalidStrategy = (message: string): Refusal => ({
+  status: 400,
+  code: 'invalid_routing_strategy',
+  message,
+  param: 'routing-strategy',
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+  marker: ['x-error-invalid-routing-strategy', 'true'],
+});
+
+export const rateExceeded = (perSecond: number): Refusal => ({
+  status: 429,
+  code: 'model_rps_exceeded',
+  message: `Over ${perSecond} requests per second under this profile. Try again in a second.`,
+  outcome: Outcome.REJECTED_QUOTA,
+  marker: ['x-error-model-rps-exceeded', 'true'],
+  retryAfterS: 1,
+});
+
+export const overCapacity = (what: string): Refusal => ({
+  status: 503,
+  code: 'gateway_over_capacity',
+  message: `The gateway holds ${what}. Try again.`,
+  outcome: Outcome.REJECTED_CAPACITY,
+  retryAfterS: 1,
+  close: true,
+});
+
+export const draining: Refusal = {
+  status: 503,
+  code: 'gateway_draining',
+  message: 'The gateway is stopping. Send the request again, to another one or in a moment.',
+  outcome: Outcome.REJECTED_CAPACITY,
+  retryAfterS: 1,
+  close: true,
+};
+
+export const upstreamFailed = (status: 502 | 503 | 504, why: string, retryAfterS: number | undefined): Refusal => ({
+  status,
+  code: status === 503 ? 'upstream_overloaded' : status === 504 ? 'upstream_timeout' : 'upstream_failed',
+  message: `No replica answered: ${why}. Try again.`,
+  outcome: Outcome.UPSTREAM_FAILED,
+  marker: ['x-error-response-unknown', 'true'],
+  ...(retryAfterS === undefined ? {} : { retryAfterS }),
+});
+
+export const internalError: Refusal = {
+  status: 500,
+  code: 'internal_error',
+  message: 'The gateway made a mistake. Its log says more under this request id.',
+  outcome: Outcome.INTERNAL_ERROR,
+  close: true,
+};
+
+export const invalidTarget: Refusal = {
+  status: 400,
+  code: 'invalid_request_target',
+  message: 'The request target must be a path such as /v1/chat/completions.',
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+  close: true,
+};
+
+export const unknownPath = (path: string, compat: boolean): Refusal => ({
+  status: compat ? 501 : 404,
+  code: 'unknown_path',
+  message: `There is no ${shown(path)} here. See /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models.`,
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+});
+
+export const wrongMethod = (method: string, path: string, allow: string): Refusal => ({
+  status: 405,
+  code: 'method_not_allowed',
+  message: `${shown(path)} does not take ${method}. Use ${allow}.`,
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+  allow,
+});
+
+/** What of a client's text may stand in a header's value. */
+function headerText(text: string): string {
+  return /^[\x21-\x7e]{1,128}$/.test(text) ? text : 'true';
+}

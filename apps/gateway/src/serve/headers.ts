@@ -1,0 +1,141 @@
+/** What happens to a request's header on its way to the engine. */
+const enum Use {
+  Pass,
+  Drop,
+  Authorization,
+  Traceparent,
+  RequestId,
+}
+
+/** Hop-by-hop, made anew by us, or ours to read alone. */
+const requestUses = new Map<string, Use>(
+  [
+    'connection',
+    'keep-alive',
+    'proxy-connection',
+    'proxy-authorization',
+    'proxy-authenticate',
+    'te',
+    'trailer',
+    'transfer-encoding',
+    'upgrade',
+    'http2-settings',
+    'expect',
+    'host',
+    'content-length',
+    'target-pod',
+    'target-pod-ip',
+    'prefill-target-pod',
+    'prefill-target-pod-ip',
+    'external-filter',
+    'config-profile',
+  ].map((name) => [name, Use.Drop] as const),
+);
+requestUses.set('authorization', Use.Authorization);
+requestUses.set('traceparent', Use.Traceparent);
+requestUses.set('x-request-id', Use.RequestId);
+
+/** Names of a `connection` header: they end at this hop, too. */
+function nominated(connection: string): readonly string[] {
+  const lower = connection.toLowerCase();
+  if (lower === 'keep-alive' || lower === 'close') return nothing;
+  return lower.split(',').map((name) => name.trim());
+}
+
+const nothing: readonly string[] = [];
+
+export interface ForwardedHead {
+  readonly rawHeaders: readonly string[];
+  readonly connection: string | undefined;
+  readonly bodyBytes: number;
+  /** The client's own `authorization` goes on where nobody checks it here. */
+  readonly passAuthorization: boolean;
+  /** Set where the client gave none. */
+  readonly requestId: string;
+  /** Of our own span; undefined passes the client's on. */
+  readonly traceparent: string | undefined;
+}
+
+/** The request's head without what differs by replica: `host` and the engine's key are put in front by `headFor`. */
+export function forwardedHead(given: ForwardedHead): string {
+  const { rawHeaders, connection, passAuthorization, traceparent } = given;
+  const ends = connection === undefined ? nothing : nominated(connection);
+  let head = '';
+  let requestId = '';
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    let use = requestUses.get(name);
+    if (use === undefined) {
+      const lower = name.toLowerCase();
+      use = requestUses.get(lower) ?? (lower.startsWith('x-lintel-') || ends.includes(lower) ? Use.Drop : Use.Pass);
+    }
+    const value = rawHeaders[index + 1] as string;
+    switch (use) {
+      case Use.Pass:
+        head += `${name}: ${value}\r\n`;
+        break;
+      case Use.Authorization:
+        if (passAuthorization) head += `${name}: ${value}\r\n`;
+        break;
+      case Use.Traceparent:
+        if (traceparent === undefined) head += `${name}: ${value}\r\n`;
+        break;
+      case Use.RequestId:
+        requestId ||= value;
+        break;
+      case Use.Drop:
+        break;
+    }
+  }
+  head += `x-request-id: ${requestId === '' ? given.requestId : requestId}\r\n`;
+  if (traceparent !== undefined) head += `traceparent: ${traceparent}\r\n`;
+  return `${head}content-length: ${given.bodyBytes}\r\n\r\n`;
+}
+
+export function headFor(path: string, address: string, credential: string | undefined, common: string): string {
+  const start = `POST ${path} HTTP/1.1\r\nhost: ${address}\r\n`;
+  return credential === undefined ? start + common : `${start}authorization: Bearer ${credential}\r\n${common}`;
+}
+
+/** Hop-by-hop, or ours to say. */
+const droppedFromAnswer = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'request-id',
+  'routing-strategy',
+  'target-pod',
+  'target-pod-ip',
+  'x-session-id',
+  'x-aibrix-config-profile',
+]);
+
+/** Appends an engine's headers that go on to the client. */
+export function appendAnswerHeaders(out: string[], headers: readonly string[]): void {
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    const name = headers[index] as string;
+    if (droppedFromAnswer.has(name)) continue;
+    const lower = name.toLowerCase();
+    if (droppedFromAnswer.has(lower) || lower.startsWith('x-lintel-')) continue;
+    out.push(name, headers[index + 1] as string);
+  }
+}
+
+/** The value of a header in a raw list, by its name in lower case. */
+export function rawHeader(headers: readonly string[], lower: string): string | undefined {
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    const name = headers[index] as string;
+    if (name.length === lower.length && (name === lower || name.toLowerCase() === lower)) return headers[index + 1];
+  }
+  return undefined;
+}
+
+/** One text of a header that may come more than once, or undefined. */
+export function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}

@@ -1,0 +1,70 @@
+/** Bounds of the data plane, in one place. */
+export interface ServeLimits {
+  /** Requests being served at once, over all replicas; the next one is refused with 503. */
+  readonly requestsInFlightMax: number;
+  readonly bodyBytesMax: number;
+  /** Bodies held at once, over all requests. */
+  readonly bodyBytesHeldMax: number;
+  readonly bodyDepthMax: number;
+  readonly modelBytesMax: number;
+  /** Replicas tried for one request. */
+  readonly attemptsMax: number;
+  readonly connectTimeoutMs: number;
+  /** From the request sent to the first byte of a stream. */
+  readonly firstByteTimeoutMs: number;
+  /** The same where the whole answer is generated before its first byte. */
+  readonly answerTimeoutMs: number;
+  /** Silence inside an answer. */
+  readonly idleTimeoutMs: number;
+  /** A client that takes nothing of what waits for it. */
+  readonly clientStallTimeoutMs: number;
+  /** How often timeouts are looked at: they are late by at most this. */
+  readonly sweepPeriodMs: number;
+  readonly connectionsPerReplicaMax: number;
+  readonly idleConnectionsPerReplicaMax: number;
+  /** Idle connections to an engine are closed before the engine does so: uvicorn does after 5 s. */
+  readonly upstreamKeepAliveMs: number;
+  readonly upstreamHeadBytesMax: number;
+  readonly upstreamHeadersMax: number;
+  /** Blocks of a failed answer that are read to keep its connection; a longer one costs the connection. */
+  readonly discardBytesMax: number;
+  readonly clientHeadersTimeoutMs: number;
+  readonly clientRequestTimeoutMs: number;
+  readonly clientKeepAliveMs: number;
+  readonly clientHeadersMax: number;
+  /** Characters of an end user's name that are recorded. */
+  readonly endUserLengthMax: number;
+  readonly sessionKeyBytesMax: number;
+  readonly selectorLengthMax: number;
+  /** Distinct model names in metrics. */
+  readonly modelLabelsMax: number;
+}
+
+export const serveLimits: ServeLimits = {
+  requestsInFlightMax: 16_384,
+  bodyBytesMax: 32 * 1024 * 1024,
+  bodyBytesHeldMax: 512 * 1024 * 1024,
+  bodyDepthMax: 256,
+  modelBytesMax: 512,
+  attemptsMax: 3,
+  connectTimeoutMs: 2_000,
+  firstByteTimeoutMs: 120_000,
+  answerTimeoutMs: 600_000,
+  idleTimeoutMs: 120_000,
+  clientStallTimeoutMs: 60_000,
+  sweepPeriodMs: 250,
+  connectionsPerReplicaMax: 8_192,
+  idleConnectionsPerReplicaMax: 512,
+  upstreamKeepAliveMs: 4_000,
+  upstreamHeadBytesMax: 32 * 1024,
+  upstreamHeadersMax: 128,
+  discardBytesMax: 64 * 1024,
+  clientHeadersTimeoutMs: 15_000,
+  clientRequestTimeoutMs: 120_000,
+  clientKeepAliveMs: 65_000,
+  clientHeadersMax: 128,
+  endUserLengthMax: 256,
+  sessionKeyBytesMax: 256,
+  selectorLengthMax: 1024,
+  modelLabelsMax: 200,
+};

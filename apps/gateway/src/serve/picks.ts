@@ -1,0 +1,119 @@
+import type { ResolvedProfile } from '#libs/domain/route';
+import type { BlockHashes } from '#libs/prefix-index';
+import { hashBlocks, PrefixIndex } from '#libs/prefix-index';
+import type { CapturedPick } from '#libs/recording';
+import { capturePick } from '#libs/recording';
+import type { CompiledPipeline, RequestFeatures } from '#libs/scheduling';
+import { CandidateTable, Scheduler } from '#libs/scheduling';
+import type { FleetReplica, Routability } from '../fleet/fleet.ts';
+import type { Selector } from './selector.ts';
+
+/** What a profile comes to in this process. The same object as long as the profile's is. */
+export interface RoutePlan {
+  readonly profile: ResolvedProfile;
+  readonly compiled: CompiledPipeline;
+  readonly readsPrefix: boolean;
+  readonly readsSession: boolean;
+}
+
+export interface PickRequest {
+  readonly plan: RoutePlan;
+  readonly features: RequestFeatures;
+  readonly blocks: BlockHashes | undefined;
+  readonly replicas: readonly FleetReplica[];
+  readonly tried: readonly FleetReplica[];
+  readonly selector: Selector | undefined;
+}
+
+export interface Picked {
+  readonly replica: FleetReplica | undefined;
+  /** Undefined while nothing is recorded. */
+  readonly captured: CapturedPick | undefined;
+  readonly prefixBlocksMatched: number;
+}
+
+const none: Picked = { replica: undefined, captured: undefined, prefixBlocksMatched: 0 };
+
+/** Chooses replicas: one table, one index, one count of seeds for all requests of the gateway. Synchronous. */
+export class Picks {
+  readonly #scheduler = new Scheduler();
+  readonly #plans = new WeakMap<ResolvedProfile, RoutePlan>();
+  readonly #index = new PrefixIndex();
+  readonly #table = new CandidateTable();
+  readonly #rows: FleetReplica[] = [];
+  readonly #capture: boolean;
+  #seed: number;
+
+  constructor(options: { readonly capture: boolean; readonly seed: number }) {
+    this.#capture = options.capture;
+    this.#seed = options.seed >>> 0;
+  }
+
+  get prefixBlocks(): number {
+    return this.#index.size;
+  }
+
+  /** @throws SCHEDULING_PLUGIN_MISSING, SCHEDULING_PARAM_INVALID */
+  plan(profile: ResolvedProfile): RoutePlan {
+    const known = this.#plans.get(profile);
+    if (known !== undefined) return known;
+    const compiled = this.#scheduler.compiled(profile.spec);
+    const plan: RoutePlan = {
+      profile,
+      compiled,
+      readsPrefix: compiled.reads.includes('prefixBlocks'),
+      readsSession: profile.spec.scorers.some(({ type }) => type === 'session'),
+    };
+    this.#plans.set(profile, plan);
+    return plan;
+  }
+
+  /** Blocks of a prompt; adapters are models of their own, so that model and salt keep prompts apart. */
+  blocks(model: string, cacheSalt: string, prompt: Uint8Array): BlockHashes {
+    return hashBlocks(cacheSalt === '' ? model : `${model}\0${cacheSalt}`, prompt);
+  }
+
+  pick(request: PickRequest): Picked {
+    const { plan, features, blocks } = request;
+    const table = this.#table;
+    const rows = this.#rows;
+    rows.length = 0;
+    table.reset();
+    // A replica that has not answered yet is asked only where none has.
+    if (!this.#collect(request, 'ready') && !this.#collect(request, 'unknown')) return none;
+    if (blocks !== undefined) {
+      this.#index.match(blocks, table.ids, table.values('prefixBlocks'));
+      table.agesMs('prefixBlocks').fill(0, 0, table.count);
+    }
+    const seed = this.#seed;
+    this.#seed = (seed + 1) >>> 0;
+    const decision = plan.compiled.decide(features, table, seed);
+    const { chosen } = decision;
+    const captured = this.#capture
+      ? capturePick(plan.compiled, plan.profile.pipeline, table, seed, decision)
+      : undefined;
+    const replica = chosen < 0 ? undefined : rows[chosen];
+    const matched = blocks === undefined || chosen < 0 ? 0 : (table.values('prefixBlocks')[chosen] as number);
+    rows.length = 0;
+    return { replica, captured, prefixBlocksMatched: matched };
+  }
+
+  /** What the replica is about to have cached. */
+  dispatched(blocks: BlockHashes | undefined, replica: FleetReplica): void {
+    if (blocks !== undefined && blocks.length > 0) this.#index.insert(blocks, replica.id);
+  }
+
+  forget(replicaId: string): void {
+    this.#index.forgetReplica(replicaId);
+  }
+
+  #collect({ replicas, tried, selector }: PickRequest, wanted: Routability): boolean {
+    for (const replica of replicas) {
+      if (replica.routability() !== wanted || tried.includes(replica)) continue;
+      if (selector !== undefined && !selector(replica.labels)) continue;
+      replica.describe(this.#table, this.#table.add(replica.id));
+      this.#rows.push(replica);
+    }
+    return this.#rows.length > 0;
+  }
+}

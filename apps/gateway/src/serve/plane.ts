@@ -1,0 +1,37 @@
+import type { Environment } from '#libs/kernel';
+import type { Logger } from '#libs/observability';
+import type { RecordInput } from '#libs/recording';
+import type { GatewayState } from '../control/state.ts';
+import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import type { BodyScanner } from './body/body-scanner.ts';
+import type { Exchange } from './exchange.ts';
+import type { ServeLimits } from './limits.ts';
+import type { ServeMetrics } from './metrics.ts';
+import type { Picks } from './picks.ts';
+import type { RateLimit } from './rate-limit.ts';
+import type { Selectors } from './selector.ts';
+import type { ServeTracing } from './tracing.ts';
+import type { ReplicaPool } from './upstream/pool.ts';
+
+/** What all requests of one data plane share. */
+export interface Plane {
+  readonly fleet: Fleet;
+  readonly state: () => GatewayState;
+  readonly record: ((record: RecordInput) => void) | undefined;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly open: boolean;
+  readonly compat: boolean;
+  readonly limits: ServeLimits;
+  readonly scanner: BodyScanner;
+  readonly picks: Picks;
+  readonly selectors: Selectors;
+  readonly rates: RateLimit;
+  readonly metrics: ServeMetrics;
+  readonly tracing: ServeTracing;
+  readonly active: Set<Exchange>;
+  /** Bytes of bodies held now. */
+  heldBytes: number;
+  draining: boolean;
+  pool(replica: FleetReplica): ReplicaPool;
+}

@@ -1,0 +1,70 @@
+import { route } from '#libs/contracts';
+import type { CapturedPick, RecordedAttempt, RecordedUsage, RecordInput } from '#libs/recording';
+import type { RequestFeatures } from '#libs/scheduling';
+
+/** What an exchange gathers for its record; filled in as it goes. */
+export class Account {
+  tenantId = '';
+  keyId = '';
+  endUser = '';
+  model = '';
+  adapter = '';
+  stream = false;
+  profile = '';
+  features: RequestFeatures | undefined;
+  readonly picks: CapturedPick[] = [];
+  readonly attempts: RecordedAttempt[] = [];
+  outcome: route.Outcome = route.Outcome.UNSPECIFIED;
+  httpStatus = 0;
+  errorCode = '';
+  errorMessage = '';
+  usage: RecordedUsage | undefined;
+  traceparent = '';
+  /** Milliseconds from the request received. */
+  bodyReadMs = 0;
+  pickedMs = 0;
+  firstByteMs = 0;
+  totalMs = 0;
+  pickUs = 0;
+  tokenSpanMs = 0;
+  tokenGaps = 0;
+  tokenGapMsMax = 0;
+  replicasSeq = 0;
+  tenantsSeq = 0;
+
+  toRecord(requestId: string, receivedAtMs: number, endpoint: string): RecordInput {
+    return {
+      requestId,
+      receivedAtMs,
+      tenantId: this.tenantId,
+      keyId: this.keyId,
+      endUser: this.endUser,
+      endpoint,
+      model: this.model,
+      adapter: this.adapter,
+      stream: this.stream,
+      features: this.features,
+      picks: this.picks,
+      attempts: this.attempts,
+      outcome: this.outcome,
+      httpStatus: this.httpStatus,
+      errorCode: this.errorCode,
+      timings: {
+        bodyReadMs: this.bodyReadMs,
+        pickedMs: this.pickedMs,
+        firstByteMs: this.firstByteMs,
+        totalMs: this.totalMs,
+        pickUs: this.pickUs,
+        tokenSpanMs: this.tokenSpanMs,
+        tokenGaps: this.tokenGaps,
+        tokenGapMsMax: this.tokenGapMsMax,
+      },
+      usage: this.usage,
+      traceparent: this.traceparent,
+      // Replicas and policies are folds of the same subjects, up to one sequence.
+      heads: { replicas: this.replicasSeq, policies: this.replicasSeq, tenants: this.tenantsSeq },
+      errorMessage: this.errorMessage,
+      profile: this.profile,
+    };
+  }
+}

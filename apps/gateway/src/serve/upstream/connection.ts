@@ -1,0 +1,181 @@
+import type { Socket } from 'node:net';
+import { connect } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { ResponseSink } from './response-parser.ts';
+import { ResponseParser } from './response-parser.ts';
+import type { ParserLimits } from './response-parser.ts';
+
+/** How a request on a connection failed. */
+export type Failure = 'connect' | 'reset' | 'bad-answer';
+
+/** Whoever sent a request over a connection. After `onEnd` or `onFailure` nothing more is told. */
+export interface Caller {
+  /** The connection stands: what follows is the engine's time. */
+  onConnected(): void;
+  onHead(status: number, reason: string, headers: readonly string[]): void;
+  onBody(chunk: Buffer): void;
+  onEnd(): void;
+  onFailure(failure: Failure, message: string): void;
+}
+
+export interface ConnectionLimits extends ParserLimits {
+  readonly discardBytesMax: number;
+}
+
+export interface Target {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+}
+
+/** A pool as its connections see it. */
+export interface ConnectionOwner {
+  /** The answer is whole and the connection can serve again. */
+  released(connection: UpstreamConnection): void;
+  /** Nobody wants the answer under way; a short one is read to its end to keep the connection. */
+  discarding(connection: UpstreamConnection): void;
+  gone(connection: UpstreamConnection): void;
+}
+
+/** One HTTP/1 connection to an engine: one request at a time, written whole, its answer told as it comes. */
+export class UpstreamConnection implements ResponseSink {
+  /** Requests that it has served whole. */
+  served = 0;
+  idleSinceMs = 0;
+  keepAliveS = 0;
+  connected = false;
+  #caller: Caller | undefined;
+  #closed = false;
+  #discardBytesLeft = 0;
+  readonly #discardBytesMax: number;
+  readonly #socket: Socket;
+  readonly #parser: ResponseParser;
+  readonly #owner: ConnectionOwner;
+
+  constructor(target: Target, limits: ConnectionLimits, owner: ConnectionOwner) {
+    this.#owner = owner;
+    this.#discardBytesMax = limits.discardBytesMax;
+    this.#parser = new ResponseParser(limits);
+    const { host, port } = target;
+    this.#socket = target.tls
+      ? connectTls({ host, port, ALPNProtocols: ['http/1.1'], servername: host })
+      : connect({ host, port });
+    this.#socket.setNoDelay(true);
+    this.#socket.on(target.tls ? 'secureConnect' : 'connect', () => this.#onConnect());
+    this.#socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    this.#socket.on('end', () => this.#onClose('the engine closed the connection', true));
+    this.#socket.on('error', (error) => this.#onClose(error.message, false));
+    this.#socket.on('close', () => this.#onClose('the connection was closed', false));
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Served before, and not a byte of an answer to the present request: the engine closed an idle connection just as we used it. */
+  get stale(): boolean {
+    return this.served > 0 && !this.#parser.started;
+  }
+
+  /** Sends a request. `head` ends with the empty line. */
+  send(head: string, body: Buffer, caller: Caller): void {
+    this.#caller = caller;
+    this.#parser.next();
+    const socket = this.#socket;
+    if (body.length <= joinBytesMax) {
+      const message = Buffer.allocUnsafe(head.length + body.length);
+      message.write(head, 0, 'latin1');
+      body.copy(message, head.length);
+      socket.write(message);
+      return;
+    }
+    socket.cork();
+    socket.write(head, 'latin1');
+    socket.write(body);
+    socket.uncork();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Ends the request under way, and the connection with it: an engine sees that nobody listens. */
+  destroy(): void {
+    this.#caller = undefined;
+    this.#close();
+  }
+
+  /** The caller has seen enough: it is told nothing more. */
+  discard(): void {
+    this.#caller = undefined;
+    this.#discardBytesLeft = this.#discardBytesMax;
+    this.#owner.discarding(this);
+  }
+
+  onHead(status: number, reason: string, headers: readonly string[]): void {
+    this.#caller?.onHead(status, reason, headers);
+  }
+
+  onBody(chunk: Buffer): void {
+    if (this.#caller !== undefined) this.#caller.onBody(chunk);
+    else if ((this.#discardBytesLeft -= chunk.length) < 0) this.#close();
+  }
+
+  onEnd(): void {
+    const caller = this.#caller;
+    this.#caller = undefined;
+    caller?.onEnd();
+  }
+
+  #onConnect(): void {
+    this.connected = true;
+    this.#caller?.onConnected();
+  }
+
+  #onData(chunk: Buffer): void {
+    const parser = this.#parser;
+    if (this.#closed) return;
+    if (parser.done) return this.#close();
+    const used = parser.feed(chunk, this);
+    if (this.#closed) return;
+    if (parser.broken) {
+      this.#fail('bad-answer', parser.problem);
+      return;
+    }
+    if (!parser.done) return;
+    this.served++;
+    this.keepAliveS = parser.keepAliveS;
+    // Bytes beyond the answer belong to no request: the next one would read them as its own.
+    const reusable = parser.keepAlive && used === chunk.length;
+    if (!reusable) this.#close();
+    else this.#owner.released(this);
+  }
+
+  /** `clean`: the engine said that it is done, which may end an answer without a length. */
+  #onClose(message: string, clean: boolean): void {
+    if (this.#closed) return;
+    if (clean && this.#caller !== undefined && this.#parser.finish(this)) this.served++;
+    this.#fail(this.connected ? 'reset' : 'connect', message);
+  }
+
+  #fail(failure: Failure, message: string): void {
+    const caller = this.#caller;
+    this.#caller = undefined;
+    this.#close();
+    caller?.onFailure(failure, message);
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#socket.destroy();
+    this.#owner.gone(this);
+  }
+}
+
+/** Up to here head and body are copied into one write, which costs less than two. */
+const joinBytesMax = 16 * 1024;
