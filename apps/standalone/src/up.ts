@@ -90,6 +90,7 @@ export async function up(
     stack,
     home.path('logs', 'diagnostics.log'),
     report,
+    own.write,
     api.note,
   );
 
@@ -162,11 +163,17 @@ export async function up(
       model: gateway.fleet.models()[0]?.id,
       durability,
       home: home.folder,
-      homeFlag: options.home === undefined ? '' : ` --home ${relative(process.cwd(), home.folder) || '.'}`,
+      homeFlag: options.home === undefined ? '' : ` --home ${shortest(home.folder)}`,
       startedIn: `${((clock.monotonicMs() - startedMs) / 1000).toFixed(1)} s`,
     }),
   );
   if (place.kind === 'memory') write(warning(place.advice));
+}
+
+/** A path as it can be typed here. */
+function shortest(folder: string): string {
+  const here = relative(process.cwd(), folder) || '.';
+  return here.startsWith('..') ? folder : here;
 }
 
 function inMemoryOf(memory: Broker | undefined): Broker {
@@ -193,6 +200,7 @@ async function startDiagnostics(
   stack: Stack,
   logFile: string,
   report: (line: string) => void,
+  output: (text: string) => void,
   note: string,
 ): Promise<DiagnosticsResult> {
   const environment = systemEnvironment;
@@ -214,7 +222,6 @@ async function startDiagnostics(
             options: { ...job, port, broker: address } satisfies DiagnosticsJob,
             logFile,
           }) as const;
-        const output = (text: string): void => report(`diagnostics: ${text.trimEnd()}`);
         const thread = await keepThread<DiagnosticsResult>(
           jobAt(job.port),
           ({ port }) => jobAt(port),

@@ -64,6 +64,9 @@ export class Database {
       url: options.url,
       entities,
       migrations,
+      // Named, because the default is the user's own schema where there is one: a user "lintel" has it after the first migration, and
+      // the list of what ran would then be looked for in another place than before.
+      schema: 'public',
       migrationsTableName: 'lintel_migration',
       synchronize: false,
       logging: false,

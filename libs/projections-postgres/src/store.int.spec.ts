@@ -42,6 +42,13 @@ test('migrations run once, however many processes start together', async () => {
   await second.close();
 });
 
+test('a start after the first finds them done', async () => {
+  await migrate(database);
+  const later = openDatabase({ url: postgres.url });
+  expect(await migrate(later)).toEqual([]);
+  await later.close();
+});
+
 class Writer {
   readonly log = new MemoryEventLog({ clock: systemEnvironment.clock });
   readonly #heads = new Map<string, StoredCommit>();
