@@ -9,6 +9,7 @@ import { failureOf } from '../http/client.ts';
 import { textLines } from '../http/ndjson.ts';
 import { plural } from '../render/text.ts';
 import { repeated } from './checks.ts';
+import { importCommand } from './archive-import.ts';
 import type { AddCommands, Flags } from './command.ts';
 import { text } from './command.ts';
 
@@ -109,5 +110,12 @@ export const addArchive: AddCommands = (program, act) => {
       .option('--force', 'in place of a file that is there'),
     exportArchive,
   );
-  void repeated;
+  act(
+    archive
+      .command('import')
+      .description('restore into an empty log, as the operator of its broker: LINTEL_NATS_URL, else the one of --home')
+      .argument('<file>', 'an exported archive')
+      .option('--trusted-key <key>', 'only this key may have signed (SPKI in base64); repeatable', repeated),
+    importCommand,
+  );
 };

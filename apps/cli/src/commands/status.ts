@@ -1,4 +1,5 @@
-import { CodedError } from '#libs/kernel';
+import type { NotaryAnswer } from '#libs/domain/diag';
+import { CodedError, errorText } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import { ApiClient } from '../http/client.ts';
 import { networkText } from '../http/find-server.ts';
@@ -26,19 +27,26 @@ async function ask(app: string, url: string): Promise<AppStatus> {
 }
 
 export async function status(cli: Cli): Promise<ExitCode> {
-  const { server } = await cli.api();
+  const api = await cli.api();
+  const { server } = api;
   const apps = await Promise.all([
     ...(server.gatewayUrl === undefined ? [] : [ask('gateway', server.gatewayUrl)]),
     ask('diagnostics', server.apiUrl),
   ]);
-  const durability = server.durability;
+  // A key that does not fit, for one, is said and hides nothing of the rest.
+  const notary = await api.json<NotaryAnswer>('/api/v1/notary').catch((thrown: unknown) => {
+    if (apps.some(({ ready }) => ready !== undefined)) cli.note(`the notary could not be asked: ${errorText(thrown)}`);
+    return undefined;
+  });
+  const durability = notary?.durability ?? server.durability;
   await cli.answer(
     {
       ...(durability === undefined ? {} : { durability }),
       ...(server.pid === undefined ? {} : { pid: server.pid }),
       apps,
+      ...(notary === undefined ? {} : { notary }),
     },
-    (layout) => renderStatus(apps, layout),
+    (layout) => renderStatus(apps, layout, notary),
   );
   if (apps.every(({ ready }) => ready === undefined)) return exitCodes.unreachable;
   return apps.every(({ ready }) => ready === true) ? exitCodes.ok : exitCodes.no;

@@ -1,8 +1,9 @@
+import type { NotaryAnswer } from '#libs/domain/diag';
 import type { Cell } from './table.ts';
 import { table } from './table.ts';
 import type { Layout } from './text.ts';
-import { blocks, clean } from './text.ts';
-import { unknown } from './units.ts';
+import { blocks, clean, facts, plural } from './text.ts';
+import { time, unknown } from './units.ts';
 
 /** What an app's GET /ready said, or why nothing was heard. */
 export interface AppStatus {
@@ -32,7 +33,7 @@ export function appStatus(app: string, url: string, status: number, body: unknow
   };
 }
 
-export function renderStatus(apps: readonly AppStatus[], layout: Layout): string {
+export function renderStatus(apps: readonly AppStatus[], layout: Layout, notary?: NotaryAnswer): string {
   const { paint } = layout;
   const bad = apps.filter(({ ready }) => ready !== true).map(({ app }) => app);
   const colour = (state: string): Cell => ({
@@ -61,5 +62,24 @@ export function renderStatus(apps: readonly AppStatus[], layout: Layout): string
     bad.length > 0
       ? paint.red(`NOT ready: ${clean(bad.join(', '))}.`)
       : paint.bold(degraded ? 'Everything serves, with less than everything.' : 'Everything is ready.');
-  return blocks(sentence, table([{ title: 'what' }, { title: 'state' }, { title: 'detail' }], rows, layout));
+  return blocks(
+    sentence,
+    table([{ title: 'what' }, { title: 'state' }, { title: 'detail' }], rows, layout),
+    notary === undefined ? '' : notaryFacts(notary, layout),
+  );
+}
+
+function notaryFacts(notary: NotaryAnswer, layout: Layout): string {
+  const { sealedSeq, headSeq, anchors, publicKey, lastSealedAtMs, halted, haltedReason } = notary;
+  return facts(
+    [
+      [
+        'sealed',
+        `through #${sealedSeq} of #${headSeq} by ${plural(anchors, 'anchor')}, last ${time(lastSealedAtMs, layout)}`,
+      ],
+      ['signed by', clean(publicKey)],
+      ['notary', halted ? layout.paint.red(clean(`halted: ${haltedReason}`)) : ''],
+    ],
+    layout,
+  );
 }

@@ -122,3 +122,30 @@ export function renderArchive(fileName: string, verdict: ArchiveVerdict, trusted
     problemsBlock(report.problems, report.problemsTotal, layout),
   );
 }
+
+/** What an import left in the log, which was read back and verified. */
+export function renderImported(
+  fileName: string,
+  where: string,
+  imported: { readonly commits: number; readonly anchors: number; readonly lastSeq: number; readonly ok: boolean },
+  layout: Layout,
+): string {
+  const { commits, anchors, lastSeq, ok } = imported;
+  const { paint } = layout;
+  return blocks(
+    ok
+      ? paint.bold(
+          `Restored: ${plural(commits, 'commit')} and ${plural(anchors, 'anchor')}, each at its sequence; read back, they verify.`,
+        )
+      : paint.red('What was written does NOT verify when read back: use this log for nothing.'),
+    facts(
+      [
+        ['file', clean(fileName)],
+        ['into', clean(where)],
+        ['last', `#${lastSeq}`],
+        ['times', 'commits keep the time at which they were decided; as stored they count from now'],
+      ],
+      layout,
+    ),
+  );
+}
