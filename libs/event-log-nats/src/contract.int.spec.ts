@@ -8,6 +8,7 @@ import {
   launchNats,
   readerRegistryContract,
   snapshotStoreContract,
+  versionsContract,
 } from '#libs/testkit';
 import { NatsAnchorStream } from './anchors.ts';
 import { NatsRequester, NatsResponder, NatsTelemetry } from './bus.ts';
@@ -63,6 +64,11 @@ describe.each(['oldest', 'newest'] as const)('JetStream of the %s server', (vers
       expire: () => new Promise((done) => setTimeout(done, readersTtlMs + 600)),
       stop: () => link.close(),
     };
+  });
+
+  versionsContract('NatsEventLog', async () => {
+    const link = await empty();
+    return { log: new NatsEventLog(link), readers: new NatsReaderRegistry(link), stop: () => link.close() };
   });
 
   snapshotStoreContract('NatsSnapshotStore', async () => {

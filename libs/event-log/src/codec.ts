@@ -86,6 +86,11 @@ function record(value: JsonValue, index: number): EventRecord {
 
 /** @throws COMMIT_PAYLOAD_INVALID for anything that no writer writes; never anything else. */
 export function decodePayload(bytes: Uint8Array): CommitPayload {
+  return decodePayloadJson(bytes).payload;
+}
+
+/** The payload, and the JSON that it stands in. @throws as decodePayload */
+export function decodePayloadJson(bytes: Uint8Array): { readonly payload: CommitPayload; readonly json: JsonObject } {
   let json: JsonValue;
   try {
     json = JSON.parse(decoder.decode(bytes)) as JsonValue;
@@ -107,9 +112,10 @@ export function decodePayload(bytes: Uint8Array): CommitPayload {
     events: events.map(record),
   };
   const reason = json['reason'];
-  if (reason === undefined || reason === null) return payload;
+  if (reason === undefined || reason === null) return { payload, json };
   try {
-    return { ...payload, reason: fromJson(log.ReasonSchema, reason, { ignoreUnknownFields: true }) };
+    const read = fromJson(log.ReasonSchema, reason, { ignoreUnknownFields: true });
+    return { payload: { ...payload, reason: read }, json };
   } catch (cause) {
     throw invalid(`reason: ${errorText(cause)}`, cause);
   }

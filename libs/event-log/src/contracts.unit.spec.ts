@@ -18,6 +18,7 @@ import {
   frameStreamContract,
   readerRegistryContract,
   snapshotStoreContract,
+  versionsContract,
 } from '#libs/testkit';
 
 eventLogContract('MemoryEventLog', async () => ({ log: new MemoryEventLog({ clock: systemClock }) }));
@@ -32,6 +33,10 @@ readerRegistryContract('MemoryReaderRegistry', async () => {
   const readers = new MemoryReaderRegistry({ nowMs: () => nowMs, monotonicMs: () => nowMs }, 1_000);
   return { readers, expire: async () => void (nowMs += 1_001) };
 });
+versionsContract('MemoryEventLog', async () => ({
+  log: new MemoryEventLog({ clock: systemClock }),
+  readers: new MemoryReaderRegistry(systemClock),
+}));
 snapshotStoreContract('MemorySnapshotStore', async () => ({ store: new MemorySnapshotStore() }));
 snapshotStoreContract('FileSnapshotStore', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'lintel-snapshots-'));

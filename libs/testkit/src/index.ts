@@ -7,6 +7,8 @@ export { readerRegistryContract, snapshotStoreContract } from './contract/reader
 export { headAfter, sampleCommit, sampleLog, sampleRegistry, stored } from './contract/samples.ts';
 export type { AnchorsUnderTest, FramesUnderTest } from './contract/streams.contract.ts';
 export { anchorStreamContract, frameStreamContract } from './contract/streams.contract.ts';
+export type { VersionsUnderTest } from './contract/versions.contract.ts';
+export { versionsContract } from './contract/versions.contract.ts';
 export { eventually } from './eventually.ts';
 export { spec } from './spec.ts';
 export type { LaunchedPostgres, LaunchPostgresOptions } from './launch-postgres.ts';
