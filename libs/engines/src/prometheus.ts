@@ -43,9 +43,12 @@ function sampleAt(text: string, after: number): Sample | undefined {
     return undefined;
   }
   const [word = ''] = text.slice(valueAt, end).trim().split(/[ \t]/, 1);
-  const value = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/.test(word) ? Number(word) : Number.NaN;
+  const value = word.length <= numberLengthMax && decimal.test(word) ? Number(word) : Number.NaN;
   return Number.isFinite(value) ? { value, labels } : undefined;
 }
+
+const numberLengthMax = 64;
+const decimal = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/;
 
 const isBlank = (code: number): boolean => code === 32 || code === 9;
 
@@ -61,12 +64,20 @@ function closingBrace(text: string, from: number, end: number): number {
   return -1;
 }
 
-const labelPattern = /([A-Za-z_][A-Za-z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"/g;
-
-/** One label of a sample, unescaped; undefined where it is not there. */
+/** One label of a sample, unescaped; undefined where it is not there. One walk over the text, whatever an engine put into it. */
 export function labelOf(labels: string, name: string): string | undefined {
-  for (const match of labels.matchAll(labelPattern)) {
-    if (match[1] === name) return (match[2] as string).replace(/\\(.)/g, (_, c: string) => (c === 'n' ? '\n' : c));
+  let at = 0;
+  while (at < labels.length) {
+    const open = labels.indexOf('"', at);
+    if (open < 0) return undefined;
+    const key = labels.slice(at, open).replaceAll(/[\s,=]/g, '');
+    let close = open + 1;
+    while (close < labels.length && labels[close] !== '"') close += labels[close] === '\\' ? 2 : 1;
+    if (close >= labels.length) return undefined;
+    if (key === name) return unescaped(labels.slice(open + 1, close));
+    at = close + 1;
   }
   return undefined;
 }
+
+const unescaped = (text: string): string => text.replaceAll(/\\(.)/gs, (_, c: string) => (c === 'n' ? '\n' : c));

@@ -1,0 +1,93 @@
+import { mkdir } from 'node:fs/promises';
+import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
+import { env } from '#libs/nest-kit';
+import { createLogger, startTracing } from '#libs/observability';
+import { startGateway } from './index.ts';
+import { ConfigurationFile, readConfigurationFile } from './process/configuration-file.ts';
+import { connectPatiently } from './process/connect.ts';
+import { parseOptions } from './process/options.ts';
+
+const portDefault = 8080;
+const version = '0.1.0';
+
+const options = parseOptions(process.argv.slice(2));
+const logger = createLogger({ name: 'gateway', level: env.logLevel });
+const environment = systemEnvironment;
+
+/** What was started, to be stopped in reverse. */
+const started: (() => Promise<void>)[] = [];
+const stopping = new AbortController();
+let exitCode = 0;
+
+async function stop(): Promise<void> {
+  stopping.abort();
+  for (const each of started.splice(0).reverse()) await each();
+}
+
+/** The first signal drains, the second ends at once. */
+function onSignal(signal: NodeJS.Signals): void {
+  if (stopping.signal.aborted) process.exit(130);
+  logger.info(`${signal}: draining; once more to end at once`);
+  void stop().then(() => process.exit(exitCode));
+}
+process.on('SIGTERM', onSignal);
+process.on('SIGINT', onSignal);
+
+async function main(): Promise<void> {
+  const loaded = options.config === undefined ? undefined : await readConfigurationFile(options.config);
+  const host = options.host ?? loaded?.config.host ?? '127.0.0.1';
+  const port = options.port ?? loaded?.config.port ?? portDefault;
+  const compat = options.compat ?? loaded?.config.compat;
+  if (env.otlpEndpoint !== undefined) {
+    started.push(startTracing({ service: 'lintel-gateway', version, endpoint: env.otlpEndpoint }));
+  }
+  await makeHome(options.home);
+  const broker = await connectPatiently(
+    options,
+    { host, port },
+    environment,
+    (line) => logger.info(line),
+    stopping.signal,
+  );
+  started.push(() => broker.close());
+  const gateway = await startGateway({
+    host,
+    port,
+    instance: options.instance,
+    home: options.home,
+    broker,
+    open: options.open ?? loaded?.config.open ?? false,
+    ...(compat === undefined ? {} : { compat }),
+    logger,
+    environment,
+    recording: options.recording,
+  });
+  started.push(() => gateway.stop());
+  if (options.config === undefined || loaded === undefined || stopping.signal.aborted) return;
+  const file = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);
+  started.push(async () => file.stop());
+  await file.start();
+}
+
+async function makeHome(home: string): Promise<void> {
+  try {
+    await mkdir(home, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new CodedError('HOME_UNUSABLE', `the folder ${home} cannot be made: ${errorText(cause)}`, {
+      advice: 'Make it writable, or choose another with --home.',
+      cause,
+    });
+  }
+}
+
+try {
+  await main();
+} catch (thrown) {
+  if (errorCode(thrown) !== 'STOPPED') {
+    exitCode = 1;
+    const advice = thrown instanceof CodedError && thrown.advice !== undefined ? ` ${thrown.advice}` : '';
+    logger.fatal({ code: errorCode(thrown) }, `${errorText(thrown)}.${advice}`);
+    await stop();
+    process.exit(exitCode);
+  }
+}
