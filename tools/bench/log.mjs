@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { headers } from '@nats-io/transport-node';
 import { root } from '../prepare.mjs';
+import { startup } from './_log-startup.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -12,14 +13,17 @@ const { values } = parseArgs({
     appends: { type: 'string', default: '3000' },
     rounds: { type: 'string', default: '3' },
     oldest: { type: 'boolean' },
+    age: { type: 'string', default: '1000000' },
   },
 });
 if (values.help) {
-  process.stdout.write(`npm run bench -- log [--appends 3000] [--rounds 3] [--oldest]
+  process.stdout.write(`npm run bench -- log [--appends 3000] [--rounds 3] [--oldest] [--age 1000000]
 
 Starts its own nats-server (acknowledged writes synced every two minutes, so that the client is measured and not the
 disk) and takes turns: bare publishes, our appends, one after another and 256 at once; then reads everything back with a
 bare ordered consumer and with our follower. A round is a fifth of a second or so of each; the median counts.
+At last the log grows to --age commits (0 leaves it out; a million takes about two minutes), and a fold starts at a tenth of the
+age and at all of it: from the first commit on, and from a snapshot.
 `);
   process.exit(0);
 }
@@ -154,6 +158,11 @@ try {
   }
   report(`replay of ${total}`, median(replays.ours), median(replays.bare), 0.8);
   process.stdout.write(`(bare without reading the headers: ${Math.round(median(replays.blind))}/s)\n`);
+  const age = Number(values.age);
+  if (age > 0) {
+    const reached = await startup({ log, link, registry, commits: age, median, rounds });
+    failed ||= !reached;
+  }
   await log.close();
   await link.close();
   process.exitCode = failed ? 1 : 0;

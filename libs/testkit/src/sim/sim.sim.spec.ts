@@ -14,7 +14,7 @@ test('L1 L2 L3 L4 L5 L6 L7 L8 L9 L10 hold after every step of 300 seeds under a 
     if (kind !== 'fork') expect([kind, report.struck[kind]]).toEqual([kind, expect.any(Number)]);
   expect(report.forked).toBeGreaterThan(0);
   expect(report.commits).toBeGreaterThan(seeds * 50);
-});
+}, 300_000);
 
 describe('the simulation finds what is planted', () => {
   test.each(Object.entries(plants))('%s', async (_, { law, parts }) => {
