@@ -1,15 +1,16 @@
 // `npm start` cold (installed, new home) and warm, resident memory of all its processes, size of node_modules.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from '../prepare.mjs';
 
 const startMsMax = 120_000;
+const requests = 500;
 
 if (process.argv.includes('--help')) {
   process.stdout.write(
-    'npm run bench -- start\n\nStarts twice on one new home, waits for GET /ready, sums the memory of the process tree.\n',
+    'npm run bench -- start\n\nStarts twice on one new home, waits for GET /ready, serves some requests, sums the memory of the process tree.\n',
   );
   process.exit(0);
 }
@@ -43,7 +44,7 @@ function treeMemory(pid) {
 
 async function start(home) {
   const fromMs = Date.now();
-  const child = spawn('node', ['tools/start.mjs', '--home', home, '--port', '0'], {
+  const child = spawn('node', ['tools/start.mjs', '--home', home, '--port', '0', '--api-port', '0'], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -56,7 +57,10 @@ async function start(home) {
     } catch {
       // not yet
     }
-    if (Date.now() - fromMs > startMsMax || child.exitCode !== null) throw new Error(`did not start:\n${output}`);
+    if (Date.now() - fromMs > startMsMax || child.exitCode !== null) {
+      child.kill('SIGTERM');
+      throw new Error(`did not start:\n${output}`);
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return { child, readyMs: Date.now() - fromMs };
@@ -69,27 +73,63 @@ async function stop(child) {
   return Date.now() - fromMs;
 }
 
+/** Some work, so that memory is measured of a Lintel that served and not of one that has just started. */
+async function serve(home) {
+  const { gatewayUrl } = JSON.parse(readFileSync(join(home, 'connection.json'), 'utf8'));
+  const headers = {
+    authorization: `Bearer ${readFileSync(join(home, 'api-key'), 'utf8').trim()}`,
+    'content-type': 'application/json',
+  };
+  const body = JSON.stringify({ model: 'sim-8b', max_tokens: 8, messages: [{ role: 'user', content: 'Hello' }] });
+  let left = requests;
+  const client = async () => {
+    while (left-- > 0) {
+      const answer = await fetch(`${gatewayUrl}/v1/chat/completions`, { method: 'POST', headers, body });
+      await answer.text();
+      if (answer.status !== 200) throw new Error(`a request was answered ${answer.status}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 16 }, client));
+}
+
+let failed = false;
+function report(name, value, unit, goal) {
+  const reached = goal === undefined || value < goal;
+  failed ||= !reached;
+  const text = goal === undefined ? '' : `(goal < ${goal} ${unit}: ${reached ? 'reached' : 'MISSED'})`;
+  process.stdout.write(
+    `${name.padEnd(34)} ${value.toFixed(unit === 's' ? 1 : 0).padStart(6)} ${unit.padEnd(3)} ${text}\n`,
+  );
+}
+
 const home = mkdtempSync(join(tmpdir(), 'lintel-bench-'));
+chmodSync(home, 0o711);
+let child;
 try {
   const cold = await start(home);
-  await new Promise((resolve) => setTimeout(resolve, 5_000));
-  const rows = treeMemory(cold.child.pid);
-  await stop(cold.child);
+  child = cold.child;
+  await serve(home);
+  const rows = treeMemory(child.pid);
+  await stop(child);
   const warm = await start(home);
-  const stopMs = await stop(warm.child);
-  const modules = Number(
-    spawnSync('du', ['-sm', join(root, 'node_modules')], { encoding: 'utf8' }).stdout.split('\t')[0],
-  );
-  const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
+  child = warm.child;
+  const stopMs = await stop(child);
+  const { stdout } = spawnSync('du', ['-sm', join(root, 'node_modules')], { encoding: 'utf8' });
+  report('start on a new home', cold.readyMs / 1000, 's', 60);
+  report('start again', warm.readyMs / 1000, 's', 10);
+  report('stop', stopMs / 1000, 's');
   const standalone = rows.find(({ command }) => command.includes('standalone'));
-  process.stdout.write(`start on a new home          ${(cold.readyMs / 1000).toFixed(1)} s   (goal < 60 s)\n`);
-  process.stdout.write(`start again                  ${(warm.readyMs / 1000).toFixed(1)} s   (goal < 10 s)\n`);
-  process.stdout.write(`stop                         ${(stopMs / 1000).toFixed(1)} s\n`);
-  process.stdout.write(`RSS of standalone            ${standalone?.rssMb.toFixed(0)} MB   (goal < 600 MB)\n`);
-  process.stdout.write(`PSS of all its processes     ${sum('pssMb').toFixed(0)} MB\n`);
+  report(`RSS of standalone, ${requests} requests on`, standalone?.rssMb ?? Number.NaN, 'MB', 600);
+  report(
+    'PSS of all its processes',
+    rows.reduce((total, { pssMb }) => total + pssMb, 0),
+    'MB',
+  );
   for (const { command, rssMb, pssMb } of rows)
     process.stdout.write(`  ${command.slice(-60).padEnd(60)} rss ${rssMb.toFixed(0)} pss ${pssMb.toFixed(0)}\n`);
-  process.stdout.write(`node_modules                 ${modules} MB   (goal < 700 MB)\n`);
+  report('node_modules', Number(stdout.split('\t')[0]), 'MB', 700);
 } finally {
+  if (child !== undefined && child.exitCode === null && child.signalCode === null) await stop(child);
   rmSync(home, { recursive: true, force: true });
 }
+process.exit(failed ? 1 : 0);

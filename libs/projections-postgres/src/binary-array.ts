@@ -21,12 +21,17 @@ const jsonbVersion = 1;
  * One column of rows in the binary form of a one-dimensional array (array_recv). The driver would write each value as escaped text and
  * the server would parse it back: this is a third of the work on both sides.
  */
-export function binaryArray(kind: ColumnKind, values: readonly Value[]): Buffer {
+export function binaryArray(
+  kind: ColumnKind,
+  rows: readonly Readonly<Record<string, Value>>[],
+  column: string,
+): Buffer {
   const size = fixedBytes[kind];
   const parts: (string | Uint8Array | null)[] = [];
   let bytes = headerBytes;
   let hasNull = 0;
-  for (const value of values) {
+  for (const row of rows) {
+    const value = row[column] as Value;
     bytes += 4;
     if (value === null) hasNull = 1;
     else if (size !== undefined) bytes += size;
@@ -40,11 +45,11 @@ export function binaryArray(kind: ColumnKind, values: readonly Value[]): Buffer 
   out.writeInt32BE(1, 0);
   out.writeInt32BE(hasNull, 4);
   out.writeInt32BE(pgTypes[kind].oid, 8);
-  out.writeInt32BE(values.length, 12);
+  out.writeInt32BE(rows.length, 12);
   out.writeInt32BE(1, 16);
   let at = headerBytes;
   if (size !== undefined) {
-    for (const value of values) at = writeFixed(out, at, kind, size, value);
+    for (const row of rows) at = writeFixed(out, at, kind, size, row[column] as Value);
     return out;
   }
   for (const part of parts) {

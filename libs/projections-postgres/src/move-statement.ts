@@ -41,22 +41,29 @@ function group(changes: Move['changes']): Group[] {
   return [...groups.values()];
 }
 
+/** Changes in the form in which they travel. */
+export interface EncodedGroup extends Omit<Group, 'rows'> {
+  readonly arrays: readonly Buffer[];
+}
+
+/** The costly part of a statement, which needs nothing but the changes. */
+export function encodeChanges(changes: Move['changes']): EncodedGroup[] {
+  return group(changes).map(({ table, op, columns, rows }) => {
+    const arrays = columns.map((column) => binaryArray(table.columns[column] as ColumnKind, rows, column));
+    return { table, op, columns, arrays };
+  });
+}
+
 /** `unnest($7::text[], …)` over the group's rows; the arrays are appended to `values`. */
-function unnest({ table, columns, rows }: Group, values: unknown[]): string {
-  const arrays = columns.map((column) => {
-    const kind = table.columns[column] as ColumnKind;
-    values.push(
-      binaryArray(
-        kind,
-        rows.map((row) => row[column] as Value),
-      ),
-    );
-    return `$${values.length}::${pgTypes[kind].sql}[]`;
+function unnest({ table, columns, arrays: encoded }: EncodedGroup, values: unknown[]): string {
+  const arrays = columns.map((column, index) => {
+    values.push(encoded[index]);
+    return `$${values.length}::${pgTypes[table.columns[column] as ColumnKind].sql}[]`;
   });
   return `unnest(${arrays.join(', ')}) as u(${columns.map(quote).join(', ')})`;
 }
 
-function write(schema: string, change: Group, values: unknown[]): string {
+function write(schema: string, change: EncodedGroup, values: unknown[], overwrite: boolean): string {
   const { table, op, columns } = change;
   const place = `${quote(schema)}.${quote(table.name)}`;
   const source = unnest(change, values);
@@ -71,10 +78,10 @@ function write(schema: string, change: Group, values: unknown[]): string {
   const key = table.key.map(quote).join(', ');
   const update = others.map((column) => `${column} = excluded.${column}`).join(', ');
   const names = columns.map(quote).join(', ');
-  return (
-    `insert into ${place} (${names}) select ${names} from ${source} where exists (select 1 from moved) ` +
-    `on conflict (${key}) do ${others.length === 0 ? 'nothing' : `update set ${update}`}`
-  );
+  const insert = `insert into ${place} (${names}) select ${names} from ${source} where exists (select 1 from moved)`;
+  // Looking for a row of the same key costs the database a third of all: rows that only ever come once are not looked for.
+  if (table.appendOnly === true && !overwrite) return insert;
+  return `${insert} on conflict (${key}) do ${others.length === 0 ? 'nothing' : `update set ${update}`}`;
 }
 
 /** Moves the checkpoint if it is where we left it and the build is in use: everything else in the statement hangs on this. */
@@ -90,12 +97,18 @@ const guard = `
  * One statement for checkpoint and rows. Several tables are several `with` parts: all see the database as it was before, and no row stands in
  * two of them, because a batch holds at most one change per row. Answers `moved`: 1 or 0.
  */
-export function moveStatement(schema: string, generation: Generation, move: Move): Statement {
+export function moveStatement(
+  schema: string,
+  generation: Generation,
+  move: Move,
+  options: { readonly encoded?: readonly EncodedGroup[] | undefined; readonly overwrite?: boolean } = {},
+): Statement {
+  const { encoded = encodeChanges(move.changes), overwrite = true } = options;
   const counts = Object.fromEntries(move.changes.counts);
   const { name, version, generation: number } = generation;
   const values: unknown[] = [name, version, number, move.fromSeq, move.toSeq, move.writer, move.items, move.headSeq];
   values.push(JSON.stringify(counts));
-  const parts = group(move.changes).map((change, index) => `w${index} as (${write(schema, change, values)})`);
+  const parts = encoded.map((change, index) => `w${index} as (${write(schema, change, values, overwrite)})`);
   const text = `with ${[`moved as (${guard})`, ...parts].join(', ')} select count(*)::int4 as moved from moved`;
   return { name: createHash('sha1').update(text).digest('base64url'), text, values };
 }

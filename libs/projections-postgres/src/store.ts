@@ -1,11 +1,22 @@
-import type { Generation, Halt, Move, Opened, Projection, ProjectionStore, Row, StateRows } from '#libs/projections';
+import type {
+  Changes,
+  Generation,
+  Halt,
+  Move,
+  Opened,
+  Projection,
+  ProjectionStore,
+  Row,
+  StateRows,
+} from '#libs/projections';
 import { projectionId } from '#libs/projections';
 import { CodedError } from '#libs/kernel';
 import type pg from 'pg';
 import type { Database } from './database.ts';
 import { quote, schemaName, shapeOf, tableStatements, viewStatements } from './ddl.ts';
-import { databaseError, isMissingPartition } from './errors.ts';
-import { moveStatement } from './move-statement.ts';
+import { databaseError, isMissingPartition, isUniqueViolation } from './errors.ts';
+import type { EncodedGroup } from './move-statement.ts';
+import { encodeChanges, moveStatement } from './move-statement.ts';
 import { Partitions } from './partitions.ts';
 
 interface CatalogRow {
@@ -21,6 +32,8 @@ interface CatalogRow {
 const swapLockMsMax = 5_000;
 const swapCatchUpMsMax = 5_000;
 const swapPollMs = 10;
+/** Once more for rows that are there, once more for a partition that is gone. */
+const moveAttemptsMax = 2;
 
 export interface PostgresProjectionStoreOptions {
   /** Opens the build beside the live one, made when there is none. Default: the live one. */
@@ -31,6 +44,7 @@ export class PostgresProjectionStore implements ProjectionStore {
   readonly #database: Database;
   readonly #partitions: Partitions;
   readonly #building: boolean;
+  readonly #prepared = new WeakMap<Changes, readonly EncodedGroup[]>();
 
   constructor(database: Database, options: PostgresProjectionStoreOptions = {}) {
     this.#database = database;
@@ -129,17 +143,27 @@ export class PostgresProjectionStore implements ProjectionStore {
     return state;
   }
 
+  prepare(changes: Changes): void {
+    this.#prepared.set(changes, encodeChanges(changes));
+  }
+
   async move(generation: Generation, move: Move): Promise<'moved' | 'fenced'> {
     const schema = schemaName(generation.name, generation.version, generation.generation);
+    const encoded = this.#prepared.get(move.changes);
+    let overwrite = false;
     for (let attempt = 0; ; attempt++) {
       await this.#partitions.ensure(schema, move.changes);
       try {
-        const { rows } = await this.#database.pool.query<{ moved: number }>(moveStatement(schema, generation, move));
+        const statement = moveStatement(schema, generation, move, { encoded, overwrite });
+        const { rows } = await this.#database.pool.query<{ moved: number }>(statement);
         return rows[0]?.moved === 1 ? 'moved' : 'fenced';
       } catch (error) {
-        // Retention dropped a day that late rows still fall into: make it again, once.
-        if (!isMissingPartition(error) || attempt > 0) throw databaseError(error);
-        this.#partitions.forget();
+        if (attempt >= moveAttemptsMax) throw databaseError(error);
+        // A frame sent again: its rows are there already and are written over.
+        if (isUniqueViolation(error) && !overwrite) overwrite = true;
+        // Retention dropped a day that late rows still fall into: make it again.
+        else if (isMissingPartition(error)) this.#partitions.forget();
+        else throw databaseError(error);
       }
     }
   }

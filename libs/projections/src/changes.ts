@@ -14,10 +14,16 @@ export class Changes {
   readonly #tables = new Map<Table, Map<string, Change>>();
   readonly #counts = new Map<string, number>();
 
-  /** The whole row; columns that are left out are null. */
+  /** The whole row, with no other columns; those that are left out are null. It belongs to the changes from here on. */
   put(table: Table, row: Row): void {
-    const whole: Record<string, Value> = {};
-    for (const name in table.columns) whole[name] = normalize(table.columns[name] as never, row[name]);
+    let whole = row as Record<string, Value>;
+    for (const name in table.columns) {
+      const value = normalize(table.columns[name] as never, row[name]);
+      if (value === row[name]) continue;
+      // Most rows are as the table keeps them: a copy only of one that is not.
+      if (whole === row) whole = { ...row };
+      whole[name] = value;
+    }
     this.#of(table).set(keyText(table, whole), { op: 'put', row: whole });
   }
 
@@ -29,7 +35,7 @@ export class Changes {
     const changes = this.#of(table);
     const before = changes.get(key);
     if (before === undefined) changes.set(key, { op: 'patch', row: part });
-    else if (before.op !== 'delete') Object.assign(before.row, part);
+    else if (before.op !== 'delete') changes.set(key, { op: before.op, row: { ...before.row, ...part } });
   }
 
   /** `key` holds the key columns. */

@@ -1,5 +1,5 @@
 import type { CommitPayload, StoredCommit } from '#libs/event-log';
-import { decodePayload } from '#libs/event-log';
+import { decodePayloadJson } from '#libs/event-log';
 import { commitProjection } from './commit-fold.ts';
 import type { Projection } from './projection.ts';
 import type { JsonValue, Table } from './table.ts';
@@ -35,18 +35,12 @@ export const commitTable: Table = {
   indexes: [['commit_id'], ['subject', 'seq'], ['correlation_id'], ['cause_id'], ['stored_at']],
 };
 
-const decoder = new TextDecoder();
-
-function whole(stored: StoredCommit): { payload: CommitPayload; json: JsonValue } {
-  return { payload: decodePayload(stored.payload), json: JSON.parse(decoder.decode(stored.payload)) as JsonValue };
-}
-
 const nothing: CommitPayload = { atMs: NaN, actor: '', causeId: '', correlationId: '', traceparent: '', events: [] };
 
 /** A forked commit has no effect, so that one which cannot be read does not make the rows wrong. */
 function wholeOrNothing(stored: StoredCommit): { payload: CommitPayload; json: JsonValue } {
   try {
-    return whole(stored);
+    return decodePayloadJson(stored.payload);
   } catch {
     return { payload: nothing, json: null };
   }
@@ -58,7 +52,7 @@ export const commits: Projection<StoredCommit> = commitProjection({
   version: 1,
   tables: [commitTable],
   on: ({ stored, subject, accepted }, changes) => {
-    const decoded = accepted ? whole(stored) : wholeOrNothing(stored);
+    const decoded = accepted ? decodePayloadJson(stored.payload) : wholeOrNothing(stored);
     const { payload } = decoded;
     changes.put(commitTable, {
       seq: stored.seq,

@@ -1,4 +1,5 @@
 import type { Item } from './projection.ts';
+import { itemBytes } from './projection.ts';
 
 interface Gate {
   readonly promise: Promise<void>;
@@ -13,6 +14,7 @@ function gate(): Gate {
 /** Items between a source that pushes and a fold that takes; a full buffer holds the source back. */
 export class ItemBuffer<I extends Item> {
   #items: I[] = [];
+  #bytes = 0;
   #lastSeq = 0;
   #started = false;
   #closed = false;
@@ -20,7 +22,10 @@ export class ItemBuffer<I extends Item> {
   #drained: Gate | undefined;
   readonly #closing = gate();
 
-  constructor(readonly capacity: number) {}
+  constructor(
+    readonly capacity: number,
+    readonly bytesMax: number = Number.POSITIVE_INFINITY,
+  ) {}
 
   get size(): number {
     return this.#items.length;
@@ -51,8 +56,9 @@ export class ItemBuffer<I extends Item> {
     if (this.#closed || item.seq <= this.#lastSeq) return undefined;
     this.#lastSeq = item.seq;
     this.#items.push(item);
+    this.#bytes += itemBytes(item);
     this.#filled.open();
-    if (this.#items.length < this.capacity) return undefined;
+    if (this.#hasRoom()) return undefined;
     this.#drained ??= gate();
     return this.#drained.promise;
   }
@@ -62,15 +68,25 @@ export class ItemBuffer<I extends Item> {
     return this.#filled.promise;
   }
 
-  take(countMax: number): I[] {
-    const taken = this.#items.length <= countMax ? this.#items : this.#items.slice(0, countMax);
-    this.#items = this.#items.length <= countMax ? [] : this.#items.slice(countMax);
+  /** At least one where there is one, whatever its size. */
+  take(countMax: number, bytesMax: number = Number.POSITIVE_INFINITY): I[] {
+    let count = 0;
+    let bytes = 0;
+    while (count < this.#items.length && count < countMax && (count === 0 || bytes < bytesMax)) {
+      bytes += itemBytes(this.#items[count++] as I);
+    }
+    const taken = this.#items.splice(0, count);
+    this.#bytes -= bytes;
     if (this.#items.length === 0 && !this.#closed) this.#filled = gate();
-    if (this.#items.length < this.capacity) {
+    if (this.#hasRoom()) {
       this.#drained?.open();
       this.#drained = undefined;
     }
     return taken;
+  }
+
+  #hasRoom(): boolean {
+    return this.#items.length < this.capacity && this.#bytes < this.bytesMax;
   }
 
   close(): void {

@@ -8,6 +8,11 @@ export interface Item {
   readonly storedAtMs: number;
 }
 
+/** Size of what an item carries: of a commit's payload, of a frame. */
+export function itemBytes(item: Item & { readonly payload?: Uint8Array; readonly bytes?: Uint8Array }): number {
+  return (item.payload ?? item.bytes)?.byteLength ?? 0;
+}
+
 /** Rows of the state tables by table name, as they stand at the checkpoint. */
 export type StateRows = ReadonlyMap<string, readonly Row[]>;
 

@@ -1,12 +1,12 @@
-import { fromBinary } from '@bufbuild/protobuf';
 import { isSubjectId, route } from '#libs/contracts';
 import type { StoredFrame } from '#libs/event-log';
 import { errorText } from '#libs/kernel';
 import type { Changes } from './changes.ts';
 import { enumText } from './enum-text.ts';
+import { cutFrame } from './frame-cutter.ts';
 import { cursorTable, FrameCursors, gapTable } from './frame-cursors.ts';
 import type { Fold, Projection, StateRows } from './projection.ts';
-import { singleRecordFrame } from './single-record.ts';
+import type { FrameFacts, RecordFacts } from './record-facts.ts';
 import type { Row, Table } from './table.ts';
 
 /** A time outside this window around the frame's storage is a broken clock's; the frame's own time stands in. */
@@ -61,55 +61,44 @@ export const requestTable: Table = {
 };
 
 /** 0 says "not reached" in the record. */
-const reached = (ms: number): number | null => (ms > 0 ? ms : null);
+const reached = (ms: number | null): number | null => (ms !== null && ms > 0 ? ms : null);
 
-function answeringReplica(frame: route.RecordFrame, record: route.DecisionRecord): string | null {
-  const answered = record.attempts.findLast(
-    ({ end, firstByteMs }) =>
-      end === route.AttemptEnd.ANSWERED || end === route.AttemptEnd.BROKEN_STREAM || firstByteMs > 0,
-  );
-  return answered === undefined ? null : (frame.replicaIds[answered.replica] ?? null);
-}
-
-function requestRow(frame: route.RecordFrame, index: number, stored: StoredFrame): Row {
-  const record = frame.records[index] as route.DecisionRecord;
-  const lastPick = record.picks.at(-1);
-  const pipeline = lastPick === undefined ? undefined : frame.pipelines[lastPick.pipeline];
-  const { timings, usage } = record;
-  const sinceStoredMs = record.receivedAtMs - stored.storedAtMs;
+function requestRow(frame: FrameFacts, index: number, stored: StoredFrame): Row {
+  const facts = frame.records[index] as RecordFacts;
+  const sinceStoredMs = facts.receivedAtMs - stored.storedAtMs;
   const plausible = -receivedBeforeStoredMsMax < sinceStoredMs && sinceStoredMs < receivedAfterStoredMsMax;
   return {
-    request_id: record.requestId,
-    received_at: plausible ? record.receivedAtMs : stored.storedAtMs,
+    request_id: facts.requestId,
+    received_at: Math.trunc(plausible ? facts.receivedAtMs : stored.storedAtMs),
     gateway_id: frame.gatewayId,
     boot_id: frame.bootId,
     frame_seq: frame.frameSeq,
     record_index: index,
     stream_seq: stored.seq,
-    tenant_id: record.tenantId,
-    key_id: record.keyId,
-    end_user: record.endUser,
-    model: record.model,
-    adapter: record.adapter,
-    endpoint: record.endpoint,
-    stream: record.stream,
-    profile: record.profile,
-    strategy: pipeline?.strategy ?? null,
-    policy_id: pipeline?.policyId ?? null,
-    policy_version: pipeline?.policyVersion ?? null,
-    replica_id: answeringReplica(frame, record),
-    outcome: enumText(route.OutcomeSchema, record.outcome),
-    http_status: record.httpStatus,
-    error_code: record.errorCode,
-    attempts: record.attempts.length,
-    ttft_ms: timings === undefined ? null : reached(timings.firstByteMs),
-    tpot_ms: timings === undefined || timings.tokenGaps === 0 ? null : timings.tokenSpanMs / timings.tokenGaps,
-    total_ms: timings === undefined ? null : reached(timings.totalMs),
-    prompt_tokens: usage?.promptTokens ?? null,
-    completion_tokens: usage?.completionTokens ?? null,
-    cached_tokens: usage?.cachedTokens ?? null,
-    traceparent: record.traceparent,
-    record: singleRecordFrame(frame, record),
+    tenant_id: facts.tenantId,
+    key_id: facts.keyId,
+    end_user: facts.endUser,
+    model: facts.model,
+    adapter: facts.adapter,
+    endpoint: facts.endpoint,
+    stream: facts.stream,
+    profile: facts.profile,
+    strategy: facts.strategy,
+    policy_id: facts.policyId,
+    policy_version: facts.policyVersion,
+    replica_id: facts.replicaId,
+    outcome: enumText(route.OutcomeSchema, facts.outcome),
+    http_status: facts.httpStatus,
+    error_code: facts.errorCode,
+    attempts: facts.attempts,
+    ttft_ms: reached(facts.firstByteMs),
+    tpot_ms: facts.tokenGaps === 0 ? null : facts.tokenSpanMs / facts.tokenGaps,
+    total_ms: reached(facts.totalMs),
+    prompt_tokens: facts.promptTokens,
+    completion_tokens: facts.completionTokens,
+    cached_tokens: facts.cachedTokens,
+    traceparent: facts.traceparent,
+    record: facts.record,
   };
 }
 
@@ -131,9 +120,9 @@ class RequestsFold implements Fold<StoredFrame> {
   }
 
   #frame(stored: StoredFrame, changes: Changes): void {
-    let frame: route.RecordFrame;
+    let frame: FrameFacts;
     try {
-      frame = fromBinary(route.RecordFrameSchema, stored.bytes);
+      frame = cutFrame(stored.bytes);
     } catch (error) {
       this.#undecodable(stored, errorText(error), changes);
       return;

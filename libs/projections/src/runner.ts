@@ -8,10 +8,12 @@ import { projectionId } from './projection.ts';
 import type { Generation, Halt, Opened, ProjectionStore } from './store.ts';
 
 export interface RunnerLimits {
-  /** Items per transaction. */
+  /** Items per transaction, and the bytes that they may carry: a frame is many rows. */
   readonly batchItemsMax: number;
-  /** Items read ahead of the database; beyond it the source waits. */
+  readonly batchBytesMax: number;
+  /** Read ahead of the database; beyond it the source waits. */
   readonly bufferItemsMax: number;
+  readonly bufferBytesMax: number;
   /** First and longest wait before a database or a log that is away is asked again. */
   readonly retryMsMin: number;
   readonly retryMsMax: number;
@@ -20,8 +22,10 @@ export interface RunnerLimits {
 }
 
 export const runnerLimits: RunnerLimits = {
-  batchItemsMax: 1_000,
+  batchItemsMax: 2_000,
+  batchBytesMax: 1024 * 1024,
   bufferItemsMax: 4_000,
+  bufferBytesMax: 8 * 1024 * 1024,
   retryMsMin: 50,
   retryMsMax: 2_000,
   reportMs: 1_000,
@@ -97,7 +101,7 @@ export class ProjectionRunner<I extends Item> {
   constructor(options: RunnerOptions<I>) {
     this.#options = options;
     this.#limits = { ...runnerLimits, ...options.limits };
-    this.#buffer = new ItemBuffer(this.#limits.bufferItemsMax);
+    this.#buffer = new ItemBuffer(this.#limits.bufferItemsMax, this.#limits.bufferBytesMax);
     this.#writer = options.environment.ids.uuid();
   }
 
@@ -210,12 +214,13 @@ export class ProjectionRunner<I extends Item> {
         await this.#buffer.whenFilled();
         continue;
       }
-      const items = this.#buffer.take(this.#limits.batchItemsMax);
+      const items = this.#buffer.take(this.#limits.batchItemsMax, this.#limits.batchBytesMax);
       const fromSeq = flight === undefined ? this.#seq : (flight.items.at(-1) as I).seq;
       const changes = new Changes();
       let refused: unknown;
       try {
         (this.#fold as Fold<I>).apply(items, changes);
+        this.#options.store.prepare?.(changes);
       } catch (error) {
         refused = error ?? new CodedError('PROJECTION_FOLD_FAILED', 'nothing was said');
       }

@@ -44,6 +44,11 @@ export interface ProjectionStore {
    */
   open(projection: Projection): Promise<Opened>;
   /**
+   * Does what of a move can be done before its turn, while the one before is under way. The changes stay as they are from
+   * here on.
+   */
+  prepare?(changes: Changes): void;
+  /**
    * `fenced`: the checkpoint was not at `fromSeq`, or the build is retired; nothing was written.
    * @throws PROJECTION_ROW_REFUSED when the database does not take a value
    */

@@ -4,7 +4,7 @@ const escapedNul = /\0/g;
 
 /** Postgres stores no NUL and no half of a surrogate pair; users send both. Replaced by U+FFFD, as decoders of text do. */
 export function cleanText(text: string): string {
-  return (text.isWellFormed() ? text : text.toWellFormed()).replace(escapedNul, '\uFFFD');
+  return isClean(text) ? text : text.toWellFormed().replace(escapedNul, '\uFFFD');
 }
 
 function isClean(text: string): boolean {
