@@ -1,5 +1,4 @@
 import { relative, resolve } from 'node:path';
-import { startGateway } from '#apps/gateway';
 import type { Broker } from '#libs/event-log';
 import { CodedError, errorCode, systemEnvironment } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
@@ -54,6 +53,9 @@ export async function up(
   const ownTenants = (given?.config.tenants.length ?? 0) > 0;
   const apiKey = open || ownTenants ? undefined : await home.secret('api-key', 'lk-');
 
+  // Loaded while the servers start; whatever is wrong before this line is said without waiting for it.
+  const gatewayApp = import('#apps/gateway');
+  gatewayApp.catch(() => {}); // thrown on where it is awaited
   const openFile = (name: string) => {
     const log = openLog(home.path('logs'), name, env.logLevel, timers);
     stack.add({ name: `${name}.log`, stop: async () => log.close() });
@@ -100,6 +102,7 @@ export async function up(
       const broker =
         place.kind === 'nats' ? await connectBroker(place.address('gateway', 'gateway-1'), note) : inMemoryOf(memory);
       stack.add({ name: 'gateway connection', stop: async () => await broker.close() });
+      const { startGateway } = await gatewayApp;
       const running = await startGateway({
         host,
         port,
