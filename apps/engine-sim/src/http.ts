@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Environment, Rng } from '#libs/kernel';
 import { ApiError } from './errors.ts';
 import type { Fault } from './faults.ts';
-import { type EventStream, openStream } from './stream.ts';
+import { type EventStream, afterGrace, openStream } from './stream.ts';
 
 export const bodyBytesMax = 64 * 1024 * 1024;
 /** An endless answer ends here all the same, so that a forgotten one does not run for ever. */
@@ -105,7 +105,8 @@ export class Exchange {
     response.writeHead(status, { ...headers, 'content-length': bytes.length });
     const after = fault.resetAfter ?? fault.cutAfter;
     if (after !== undefined) {
-      response.write(bytes.subarray(0, Math.min(after, bytes.length - 1)), () => {
+      response.write(bytes.subarray(0, Math.min(after, bytes.length - 1)));
+      afterGrace(this.environment.timers, () => {
         if (fault.resetAfter === undefined) response.destroy();
         else this.reset();
       });

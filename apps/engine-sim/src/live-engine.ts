@@ -97,8 +97,11 @@ export class LiveEngine {
   pump(): void {
     if (this.#closed || this.#pumping) return; // a sink called back: the outer call goes on
     this.#pumping = true;
-    this.model.advance(this.nowMs());
-    this.#pumping = false;
+    try {
+      this.model.advance(this.nowMs());
+    } finally {
+      this.#pumping = false; // one bad sink must not stop the others' engine
+    }
     const nextMs = this.model.nextEventMs();
     if (nextMs === this.#timerMs) return;
     this.#timer?.cancel();

@@ -19,7 +19,7 @@ export function openStream(response: ServerResponse, timers: Timers, fault: Faul
   };
   const { badJson, slowMs } = fault;
   const breaking = fault.resetAfter ?? fault.cutAfter;
-  const broken = breaking === undefined ? stream : breakingStream(stream, response, breaking, fault);
+  const broken = breaking === undefined ? stream : breakingStream(stream, response, timers, breaking, fault);
   const bad = badJson === true ? mapped(broken, (event) => event.replace(/\}\n\n$/, '\n\n')) : broken;
   return slowMs === undefined ? bad : slowStream(bad, timers, slowMs);
 }
@@ -28,20 +28,33 @@ function mapped(stream: EventStream, change: (event: string) => string): EventSt
   return { write: (event) => stream.write(change(event)), end: (event) => stream.end(change(event)) };
 }
 
+const resetGraceMs = 10;
+
+/**
+ * A reset throws away what the peer has not read yet, so it comes a little later. Twice a timer, so that a peer in this
+ * very process gets its turn between them however late the first one is.
+ */
+export function afterGrace(timers: Timers, act: () => void): void {
+  timers.after(resetGraceMs, () => void timers.after(resetGraceMs, act));
+}
+
 /** Breaks off after some events. */
-function breakingStream(stream: EventStream, response: ServerResponse, after: number, fault: Fault): EventStream {
+function breakingStream(
+  stream: EventStream,
+  response: ServerResponse,
+  timers: Timers,
+  after: number,
+  fault: Fault,
+): EventStream {
   let events = 0;
-  const broken = (): boolean => events > after;
   const cut = (): void => {
     if (fault.resetAfter === undefined) response.socket?.end();
     else response.socket?.resetAndDestroy();
   };
   const take = (event: string): void => {
-    if (broken()) return;
     events++;
-    if (!broken()) stream.write(event);
-    // An empty write calls back once all before it has left.
-    else response.write('\n', cut);
+    if (events <= after) stream.write(event);
+    else if (events === after + 1) afterGrace(timers, cut);
   };
   return { write: take, end: take };
 }

@@ -96,9 +96,9 @@ export class EngineModel {
   /** Ends a sequence at once and frees its blocks; false when it has ended already. */
   abort(id: number, nowMs: number): boolean {
     this.#forward(nowMs);
+    this.#blocked = false;
     const sequence = this.#running.find((each) => each.id === id) ?? this.#waiting.find((each) => each.id === id);
     if (sequence === undefined) return false;
-    this.#blocked = false;
     if (sequence.state === 'running') this.#running = this.#running.filter((each) => each !== sequence);
     else this.#waiting = this.#waiting.filter((each) => each !== sequence);
     this.#end(sequence, 'abort', this.#nowMs);
@@ -135,7 +135,9 @@ export class EngineModel {
     for (;;) {
       if (Number.isNaN(this.#stepEndMs)) {
         const startMs = Math.max(this.nextEventMs(), this.#nowMs);
-        if (!(startMs <= nowMs) || !this.#begin(startMs)) break;
+        if (startMs > nowMs) break;
+        // Who could not start now may be able to before `nowMs`: an adapter is loaded, a transfer done.
+        if (!this.#begin(startMs)) continue;
       }
       if (this.#stepEndMs > nowMs) break;
       this.#complete();
@@ -173,6 +175,7 @@ export class EngineModel {
   resume(nowMs: number): void {
     this.#forward(nowMs);
     if (this.#stopped === 'paused') this.#stopped = 'no';
+    this.#blocked = false;
   }
 
   get sleepLevel(): number {
