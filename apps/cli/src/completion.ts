@@ -142,7 +142,9 @@ function fish(places: readonly Place[]): string {
   return `# fish completion of lintel. Use: lintel completion fish | source
 function __lintel_path
   set -l found ''
-  for word in (commandline -opc)[2..-1]
+  set -l words (commandline -opc)
+  set -e words[1]
+  for word in $words
     set -l next (string trim -- "$found $word")
     if contains -- $next ${paths}
       set found $next
