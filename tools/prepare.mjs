@@ -90,9 +90,8 @@ export async function prepare() {
 /** Runs the pinned Node with these arguments in place of this process: its input, output, signals and exit code. */
 export function become(args) {
   const child = spawn(node, args, { stdio: 'inherit' });
-  // A terminal's Ctrl-C reaches the child by itself; what is sent to this process alone is passed on.
-  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-  process.on('SIGINT', () => {});
+  // A terminal's Ctrl-C reaches the child by itself, and once more from here: the child takes signals that come together for one.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('error', (error) => fail(`cannot start ${node}: ${error.message}`));
   child.on('exit', (code, signal) =>
     process.exit(code ?? (signal === 'SIGINT' ? 130 : signal === 'SIGTERM' ? 143 : 1)),

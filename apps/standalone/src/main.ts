@@ -15,6 +15,9 @@ function printError(error: unknown): void {
 
 const stack = new Stack(systemEnvironment);
 let stopping = false;
+/** Ctrl-C comes from the terminal, and again from npm and from whoever started this: together they are one signal. */
+const sameSignalMs = 1_000;
+let firstSignalMs: number | undefined;
 
 async function stop(exitCode: number): Promise<void> {
   stopping = true;
@@ -29,12 +32,15 @@ async function stop(exitCode: number): Promise<void> {
 let starting: Promise<void> = Promise.resolve();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
+    const nowMs = systemEnvironment.clock.monotonicMs();
+    if (firstSignalMs !== undefined && nowMs - firstSignalMs < sameSignalMs) return;
     if (stopping) {
       write('\n  stopping at once\n');
       stack.kill();
       process.exit(130);
     }
     stopping = true;
+    firstSignalMs = nowMs;
     write(`\n  ${signal}: requests under way are finished, then everything stops; once more stops at once\n`);
     // A step of the start that is under way ends first, so that what it starts is known and stopped, too.
     void starting.catch(() => {}).then(() => stop(0));
