@@ -21,7 +21,7 @@ let exitCode = 0;
 
 async function stop(): Promise<void> {
   stopping.abort();
-  for (const each of started.splice(0).reverse()) await each();
+  for (const each of started.splice(0).toReversed()) await each();
 }
 
 /** The first signal drains, the second ends at once. */

@@ -118,7 +118,7 @@ describe('samples out of a page', () => {
     const page = `vllm:num_requests_running ${digits}x\nvllm:lora_requests_info{${long}} 1\n`.repeat(50);
     const startMs = systemClock.monotonicMs();
     readLoad(vllm, page);
-    expect(systemClock.monotonicMs() - startMs).toBeLessThan(200);
+    expect(systemClock.monotonicMs() - startMs).toBeLessThan(2_000);
   });
 
   test('garbage never throws and yields finite values only', () => {

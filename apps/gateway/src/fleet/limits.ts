@@ -10,7 +10,7 @@ export const fleetLimits = {
   pollTimeoutMs: 2_000,
   pollHeaderBytesMax: 16 * 1024,
   /** Models and whether sleeping is offered are asked this often; at once when the adapters in use change. */
-  modelsPeriodMs: 15_000,
+  modelsPeriodMs: 5_000,
   /** Failed polls in a row before a replica counts as unhealthy; a refused connection counts at once. */
   unhealthyAfterPolls: 2,
   /** An answer older than this says nothing about now. */

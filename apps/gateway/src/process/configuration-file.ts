@@ -40,7 +40,7 @@ const needsRestart = ['host', 'port', 'open', 'compat'] as const;
 export class ConfigurationFile {
   readonly #source: string;
   #wanted: LoadedConfiguration;
-  #applying: Promise<void> | undefined;
+  #applying = false;
   #watch: { stop(): void } | undefined;
   #stopped = false;
 
@@ -73,17 +73,21 @@ export class ConfigurationFile {
     const restart = needsRestart.filter((name) => loaded.config[name] !== this.loaded.config[name]);
     if (restart.length > 0) this.say.warn(`${this.file}: ${restart.join(', ')} takes effect at the next start`);
     this.#wanted = loaded;
-    this.#keepApplying();
+    void this.#keepApplying();
   }
 
   /** One at a time; where several contents came meanwhile, the newest. */
-  #keepApplying(): void {
-    this.#applying ??= (async () => {
+  async #keepApplying(): Promise<void> {
+    if (this.#applying) return;
+    this.#applying = true;
+    try {
       for (let done: LoadedConfiguration | undefined; done !== this.#wanted && !this.#stopped;) {
         done = this.#wanted;
         await this.#applyOnce(done);
       }
-    })().finally(() => (this.#applying = undefined));
+    } finally {
+      this.#applying = false;
+    }
   }
 
   async #applyOnce({ config, contentHash }: LoadedConfiguration): Promise<void> {
@@ -94,7 +98,7 @@ export class ConfigurationFile {
       const advice = thrown instanceof CodedError && thrown.advice !== undefined ? ` ${thrown.advice}` : '';
       this.say.warn(`${this.file} not applied: ${errorText(thrown)}.${advice}`);
       if (errorCode(thrown) !== 'CONFIG_APPLY_UNAVAILABLE') return;
-      this.timers.after(applyAgainMs, () => this.#stopped || this.#keepApplying());
+      this.timers.after(applyAgainMs, () => void (this.#stopped || this.#keepApplying()));
     }
   }
 }
