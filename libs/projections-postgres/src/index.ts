@@ -7,7 +7,7 @@ export type { DatabaseOptions } from './database.ts';
 export { Database, openDatabase } from './database.ts';
 export { migrate } from './migrate.ts';
 export { eventProjections, frameProjections, projections } from './projections.ts';
-export type { RequestQuery, RequestSummary } from './requests.reader.ts';
+export type { RequestQuery, RequestRecord, RequestSummary } from './requests.reader.ts';
 export { RequestsReader } from './requests.reader.ts';
 export type * from './rows.ts';
 export type { PostgresProjectionStoreOptions } from './store.ts';

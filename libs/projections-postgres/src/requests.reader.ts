@@ -18,11 +18,25 @@ export interface RequestQuery {
 /** Without a partition's worth of bytes: everything but the record itself. */
 export type RequestSummary = Omit<RequestRow, 'record'>;
 
+/** A record with its place in the stream. */
+export type RequestRecord = Pick<RequestRow, 'requestId' | 'receivedAtMs' | 'streamSeq' | 'record'>;
+
+interface RecordColumns {
+  readonly request_id: string;
+  readonly received_at: number;
+  readonly stream_seq: number;
+  readonly record: Uint8Array;
+}
+
+const recordsPageMax = 500;
+
 export class RequestsReader {
+  readonly #database: Database;
   readonly #requests: Reader<RequestRow>;
   readonly #gaps: Reader<GapRow>;
 
   constructor(database: Database) {
+    this.#database = database;
     this.#requests = new Reader(database, requestEntity);
     this.#gaps = new Reader(database, gapEntity);
   }
@@ -62,6 +76,37 @@ export class RequestsReader {
       }
       const newestFirst = { 'r.received_at': 'DESC', 'r.stream_seq': 'DESC', 'r.record_index': 'DESC' } as const;
       return await builder.orderBy(newestFirst).limit(bounded(query.limit)).getMany();
+    });
+  }
+
+  /**
+   * Every record received in [sinceMs, untilMs), oldest first, in pages of one snapshot. `visit` answers false to stop.
+   * @throws DB_UNAVAILABLE, or what `visit` throws
+   */
+  async eachPage(
+    range: { readonly sinceMs?: number | undefined; readonly untilMs?: number | undefined },
+    visit: (page: readonly RequestRecord[]) => Promise<boolean>,
+  ): Promise<void> {
+    const bounds = [
+      ...(range.sinceMs === undefined ? [] : [`received_at >= to_timestamp(${Number(range.sinceMs) / 1000})`]),
+      ...(range.untilMs === undefined ? [] : [`received_at < to_timestamp(${Number(range.untilMs) / 1000})`]),
+    ];
+    await this.#database.transaction(async (client) => {
+      await client.query('set transaction isolation level repeatable read, read only');
+      await client.query(
+        `declare records no scroll cursor for select request_id, received_at, stream_seq, record from lintel.requests_view
+         ${bounds.length === 0 ? '' : `where ${bounds.join(' and ')}`} order by received_at, stream_seq, record_index`,
+      );
+      for (;;) {
+        const { rows } = await client.query<RecordColumns>(`fetch ${recordsPageMax} from records`);
+        const page = rows.map(({ request_id, received_at, stream_seq, record }) => ({
+          requestId: request_id,
+          receivedAtMs: received_at,
+          streamSeq: stream_seq,
+          record,
+        }));
+        if (page.length === 0 || !(await visit(page))) return;
+      }
     });
   }
 

@@ -168,6 +168,11 @@ export interface DeadLetterItem {
   readonly atMs: number;
 }
 
+export interface DeadLetterAnswer extends DeadLetterItem, Durable {
+  /** What could not be handled; null where the log no longer tells. */
+  readonly commit: CommitExplanation | null;
+}
+
 export interface RedriveAnswer extends Durable {
   readonly id: number;
   readonly consumer: string;

@@ -1,5 +1,6 @@
 export type {
   ApplyAnswer,
+  DeadLetterAnswer,
   DeadLetterItem,
   Durable,
   FailedLine,

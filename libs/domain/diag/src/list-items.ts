@@ -48,7 +48,7 @@ export function policyItems({ policies }: ListedState): PolicyItem[] {
     models: texts(entry, 'models'),
     lockedStrategy: text(entry, 'lockedStrategy'),
     defaultProfile: text(entry, 'defaultProfile'),
-    profiles: ((entry.fields['profiles'] ?? []) as ProfileJson[]).map(
+    profiles: ((entry.fields['profiles'] ?? []) as unknown as ProfileJson[]).map(
       ({ name = '', strategy = '', requestsPerSecond = 0 }) => ({ name, strategy, requestsPerSecond }),
     ),
     source: text(entry, 'source'),

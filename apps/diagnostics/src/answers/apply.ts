@@ -1,0 +1,141 @@
+import type { ApplyAnswer } from '#libs/domain/diag';
+import type { PlannedRouting } from '#libs/domain/route';
+import { planConfiguration } from '#libs/domain/route';
+import type { PlannedTenancy } from '#libs/domain/tenancy';
+import { planTenants } from '#libs/domain/tenancy';
+import { subjects } from '#libs/contracts';
+import { sha256Hex } from '#libs/event-log';
+import { CodedError, errorCode, errorText } from '#libs/kernel';
+import type { DesiredConfiguration } from '#libs/nest-kit';
+import { contentHash, desiredOf, parseConfig } from '#libs/nest-kit';
+import type { Core } from '../core.ts';
+import type { Asked } from './commands.ts';
+import { command } from './commands.ts';
+
+export interface ApplyOptions {
+  readonly text: string;
+  /** Named in mistakes. */
+  readonly file: string;
+  readonly dryRun: boolean;
+  /** Takes away what an earlier `apply` brought and this document does not name. */
+  readonly prune: boolean;
+  readonly traceparent?: string | undefined;
+}
+
+type Planned = PlannedRouting | PlannedTenancy;
+
+const source = 'apply';
+
+/**
+ * Makes the fleet what the document says, by commands to the gateway. The whole plan is made first: a document that is invalid, or
+ * whose plan is refused, changes nothing. @throws CONFIG_INVALID with the lines · what a decider refuses with · BUS_NO_RESPONDER
+ */
+export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAnswer> {
+  const desired = desiredOf(parseConfig(options.text, options.file), source);
+  const hash = contentHash(options.text);
+  // Planned on everything that is decided by now.
+  const { state } = await core.fold.at(await core.broker.log.lastSeq());
+  const owns = (from: string): boolean => options.prune && from === source;
+  const plan: Planned[] = [
+    ...planConfiguration(desired, state.route, { source, owns }),
+    ...planTenants(desired.tenants, state.tenancy, { source, owns }),
+  ];
+  const correlationId = `apply-${core.environment.ids.uuid()}`;
+  const head = {
+    durability: core.broker.durability,
+    contentHash: hash,
+    dryRun: options.dryRun,
+    unchanged: wantedCount(desired) - plan.filter(({ change }) => !change.startsWith('-')).length,
+    correlationId,
+  };
+  if (options.dryRun) {
+    return { ...head, changes: plan.map(({ change }) => ({ what: change, seq: 0, commitId: '' })) };
+  }
+  const versions = plan.map((step) => core.fold.headOf(subjectOf(step))?.version ?? 0);
+  const changes: { what: string; seq: number; commitId: string }[] = [];
+  for (const [index, step] of plan.entries()) {
+    const asked = {
+      commandId: commandIdOf(hash, step, versions[index] ?? 0),
+      correlationId,
+      traceparent: options.traceparent,
+    };
+    try {
+      const { seq, commitId } = await send(core, step, asked);
+      changes.push({ what: step.change, seq, commitId });
+    } catch (thrown) {
+      throw partly(thrown, step, changes.length, plan.length);
+    }
+  }
+  if (plan.length > 0) await record(core, hash, plan, { correlationId, traceparent: options.traceparent });
+  return { ...head, changes };
+}
+
+function wantedCount({ replicas, policies, tenants }: DesiredConfiguration): number {
+  return replicas.length + policies.length + tenants.length + tenants.reduce((sum, { keys }) => sum + keys.length, 0);
+}
+
+function subjectOf({ aggregate, id }: Planned): string {
+  return aggregate === 'tenant' ? subjects.event('tenancy', aggregate, id) : subjects.event('route', aggregate, id);
+}
+
+/**
+ * The same step of the same document on the same state is the same command, however often it is sent; after the state moved on it is
+ * another.
+ */
+function commandIdOf(hash: string, step: Planned, version: number): string {
+  const words = JSON.stringify([hash, step.aggregate, step.id, step.command.type, step.change, version]);
+  return `apply-${sha256Hex(words).slice(0, 32)}`;
+}
+
+async function send(core: Core, step: Planned, asked: Asked): Promise<{ seq: number; commitId: string }> {
+  const { command: wanted } = step;
+  switch (wanted.type) {
+    case 'RegisterReplica':
+      return await command(core, 'route.RegisterReplica', { replica: wanted.replica }, asked);
+    case 'RemoveReplica':
+      return await command(core, 'route.RemoveReplica', { replicaId: wanted.replicaId, reason: wanted.reason }, asked);
+    case 'AdoptPolicy':
+      return await command(core, 'route.AdoptPolicy', { policy: wanted.policy, source: wanted.source }, asked);
+    case 'RetirePolicy':
+      return await command(core, 'route.RetirePolicy', { policyId: wanted.policyId, reason: wanted.reason }, asked);
+    case 'RegisterTenant': {
+      const { tenantId, displayName } = wanted;
+      return await command(core, 'tenancy.RegisterTenant', { tenantId, displayName, source: wanted.source }, asked);
+    }
+    case 'RemoveTenant':
+      return await command(core, 'tenancy.RemoveTenant', { tenantId: wanted.tenantId, reason: wanted.reason }, asked);
+    case 'IssueKey': {
+      const { type: _, ...issue } = wanted;
+      return await command(core, 'tenancy.IssueKey', issue, asked);
+    }
+    case 'RevokeKey': {
+      const { tenantId, keyId, reason } = wanted;
+      return await command(core, 'tenancy.RevokeKey', { tenantId, keyId, reason }, asked);
+    }
+    default:
+      throw new CodedError('APPLY_INVALID', `a plan never holds ${wanted.type}`);
+  }
+}
+
+/** What was applied stays: it is in the log. */
+function partly(thrown: unknown, step: Planned, done: number, all: number): CodedError {
+  const { advice } = thrown as { advice?: string };
+  return new CodedError(
+    errorCode(thrown),
+    `"${step.change}": ${errorText(thrown)} (${done} of ${all} changes were applied)`,
+    {
+      advice: `${advice === undefined ? '' : `${advice} `}Apply the same document again: it goes on from here.`,
+      cause: thrown,
+    },
+  );
+}
+
+async function record(core: Core, hash: string, plan: readonly Planned[], asked: Asked): Promise<void> {
+  const configuration = { contentHash: hash, source, changes: plan.map(({ change }) => change) };
+  try {
+    await command(core, 'route.RecordConfiguration', { configuration }, asked);
+  } catch (thrown) {
+    // Every change stands in the log already; this is the line above them.
+    core.logger.warn(`the application of ${hash.slice(0, 12)} was not noted: ${errorText(thrown)}`);
+  }
+}

@@ -1,0 +1,68 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { MessagePatternName, MessageTypeOf, route } from '#libs/contracts';
+import { commandHeaders } from '#libs/contracts';
+import type { KeyAnswer, ReceiptAnswer } from '#libs/domain/diag';
+import { parseDuration } from '#libs/domain/diag';
+import { hashApiKey, newApiKey } from '#libs/domain/tenancy';
+import { CodedError } from '#libs/kernel';
+import type { Core } from '../core.ts';
+import { limits } from '../limits.ts';
+
+/** Who asks, and by which id the command is known. */
+export interface Asked {
+  /** Given by the client, so that a call repeated after a lost answer takes effect once. */
+  readonly commandId?: string | undefined;
+  readonly correlationId?: string | undefined;
+  readonly traceparent?: string | undefined;
+}
+
+type CommandName = Exclude<MessagePatternName, 'route.ListReplicas' | 'diag.GetNotaryStatus'>;
+
+/** One command to its owner over the bus. @throws BUS_NO_RESPONDER · BUS_DEADLINE · what the decider refuses with */
+export async function command<Name extends CommandName>(
+  core: Core,
+  name: Name,
+  request: MessageInitShape<MessageTypeOf<Name>['request']>,
+  asked: Asked,
+): Promise<ReceiptAnswer> {
+  const { commandId, correlationId, traceparent } = asked;
+  const headers: Record<string, string> = {
+    [commandHeaders.commandId]: commandId ?? core.environment.ids.uuid(),
+    [commandHeaders.onBehalfOf]: `diagnostics:${core.instance}`,
+  };
+  if (correlationId !== undefined) headers[commandHeaders.correlationId] = correlationId;
+  if (traceparent !== undefined) headers[commandHeaders.traceparent] = traceparent;
+  const answer = await core.client.send(name, request, { deadlineMs: limits.commandDeadlineMs, headers });
+  const { seq, version, commitId, changed } = answer as unknown as route.CommandReceipt;
+  return { durability: core.broker.durability, seq, version, commitId, changed };
+}
+
+export interface KeyWanted {
+  readonly tenantId: string;
+  readonly keyId: string;
+  readonly name: string;
+  readonly models: readonly string[];
+  /** RFC 3339, or how long from now ("30d"). */
+  readonly expiresAt?: string | undefined;
+}
+
+/** A new key of a tenant. The key itself is in this answer and nowhere else. */
+export async function issueKey(core: Core, wanted: KeyWanted, asked: Asked): Promise<KeyAnswer> {
+  const { tenantId, keyId, name: displayName, models } = wanted;
+  const key = newApiKey(core.environment.rng);
+  const expiresAtMs = expiryOf(wanted.expiresAt, core.environment.clock.nowMs());
+  const issue = { tenantId, keyId, keyHash: hashApiKey(key), displayName, models: [...models], expiresAtMs };
+  // A key is drawn anew each time, so that the same call given twice is another command.
+  const receipt = await command(core, 'tenancy.IssueKey', issue, { ...asked, commandId: undefined });
+  return { ...receipt, tenantId, keyId, key };
+}
+
+function expiryOf(text: string | undefined, nowMs: number): number {
+  if (text === undefined) return 0;
+  const forMs = parseDuration(text);
+  const atMs = forMs === undefined ? Date.parse(text) : nowMs + forMs;
+  if (Number.isFinite(atMs) && atMs > nowMs) return atMs;
+  throw new CodedError('BAD_REQUEST', `expiresAt: ${JSON.stringify(text)} is no time to come`, {
+    advice: 'Write a time (2027-01-31T00:00:00Z), or how long from now (30d).',
+  });
+}

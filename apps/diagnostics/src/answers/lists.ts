@@ -1,0 +1,229 @@
+import type {
+  FleetState,
+  ListAnswer,
+  PolicyItem,
+  ReplicaItem,
+  ReplicaLive,
+  RequestItem,
+  TenantItem,
+} from '#libs/domain/diag';
+import { explainRequest, known, policyItems, replicaItems, requestItem, tenantItems } from '#libs/domain/diag';
+import { errorText } from '#libs/kernel';
+import type { KeyRow, PolicyRow, ReplicaRow, RequestSummary } from '#libs/projections-postgres';
+import type { Core } from '../core.ts';
+import type { Readers } from '../loops/projector.ts';
+import { limits } from '../limits.ts';
+import { newestRecords } from './read-frames.ts';
+
+export interface ListQuery {
+  /** The answer holds everything up to this sequence. */
+  readonly minSeq: number;
+}
+
+export interface RequestQuery {
+  readonly limit: number;
+  readonly model?: string | undefined;
+  readonly tenant?: string | undefined;
+  readonly outcome?: string | undefined;
+  readonly replica?: string | undefined;
+  readonly sinceMs?: number | undefined;
+  readonly untilMs?: number | undefined;
+  readonly afterId?: string | undefined;
+}
+
+/** Rows where Postgres has them up to `minSeq`, else the fold of the log in memory; the note says why. */
+async function fromRowsOrFold<Item>(
+  core: Core,
+  { minSeq }: ListQuery,
+  projection: string,
+  fromRows: (readers: Readers) => Promise<Item[]>,
+  fromFold: (state: FleetState) => Item[],
+): Promise<ListAnswer<Item>> {
+  const { durability } = core.broker;
+  const { readers, why } = core.projector;
+  let note = why;
+  if (readers !== undefined) {
+    try {
+      const reached = minSeq === 0 || (await readers.checkpoints.waitFor(projection, minSeq, limits.liveViewMsMax));
+      const checkpoint = await readers.checkpoints.live(projection);
+      if (reached && checkpoint !== undefined && !checkpoint.stale) {
+        return { durability, atSeq: checkpoint.seq, items: await fromRows(readers) };
+      }
+      note = checkpoint?.stale === true ? `the rows are stale (${checkpoint.state})` : 'the rows are behind';
+    } catch (thrown) {
+      note = `Postgres could not answer: ${errorText(thrown)}`;
+    }
+  }
+  const { state, seq } = await core.fold.at(minSeq);
+  return { durability, atSeq: seq, items: fromFold(state.fleet), note: `${note}: told from the log in memory` };
+}
+
+export async function listReplicas(core: Core, query: ListQuery): Promise<ListAnswer<ReplicaItem>> {
+  const [answer, live] = await Promise.all([
+    fromRowsOrFold(
+      core,
+      query,
+      'replicas',
+      async ({ replicas }) => (await replicas.list()).map(replicaOfRow),
+      replicaItems,
+    ),
+    liveView(core),
+  ]);
+  if (typeof live === 'string') return withNote(answer, live);
+  return { ...answer, items: answer.items.map((item) => ({ ...item, live: live.get(item.replicaId) ?? null })) };
+}
+
+export async function listPolicies(core: Core, query: ListQuery): Promise<ListAnswer<PolicyItem>> {
+  const rows = async ({ policies }: Readers): Promise<PolicyItem[]> => (await policies.list()).map(policyOfRow);
+  return await fromRowsOrFold(core, query, 'configuration', rows, policyItems);
+}
+
+export async function listTenants(core: Core, query: ListQuery): Promise<ListAnswer<TenantItem>> {
+  const rows = async ({ tenants }: Readers): Promise<TenantItem[]> => {
+    const [list, keys] = [await tenants.list(), await tenants.keys()];
+    return list.map((row) => ({
+      tenantId: row.tenantId,
+      displayName: row.displayName ?? '',
+      source: row.source ?? '',
+      seq: row.seq,
+      version: row.version,
+      commitId: row.commitId,
+      keys: keys.filter(({ tenantId }) => tenantId === row.tenantId).map(keyOfRow),
+    }));
+  };
+  return await fromRowsOrFold(core, query, 'configuration', rows, tenantItems);
+}
+
+/** Newest first. `atSeq` is of the stream of frames. */
+export async function listRequests(core: Core, query: RequestQuery): Promise<ListAnswer<RequestItem>> {
+  const { durability, frames } = core.broker;
+  const { readers } = core.projector;
+  let note: string = core.projector.why;
+  if (readers !== undefined) {
+    try {
+      const checkpoint = await readers.checkpoints.live('requests');
+      const items = (await readers.requests.list(rowQuery(query))).map(requestOfRow);
+      const stale = checkpoint?.stale === true ? { note: `the rows are stale (${checkpoint.state})` } : {};
+      return { durability, atSeq: checkpoint?.seq ?? 0, items, ...stale };
+    } catch (thrown) {
+      note = `Postgres could not answer: ${errorText(thrown)}`;
+    }
+  }
+  const atSeq = await frames.lastSeq();
+  const found = await newestRecords(frames, query.limit, (record) => {
+    const { model, tenant, sinceMs = -Infinity, untilMs = Infinity } = query;
+    if (model !== undefined && record.model !== model) return false;
+    if (tenant !== undefined && record.tenantId !== tenant) return false;
+    return record.receivedAtMs >= sinceMs && record.receivedAtMs < untilMs;
+  });
+  const items = found
+    .map(({ frame, record }) => requestItem(explainRequest(frame, record)))
+    .filter(({ outcome, replicaId }) => {
+      if (query.outcome !== undefined && outcome !== query.outcome) return false;
+      return query.replica === undefined || replicaId === query.replica;
+    });
+  return { durability, atSeq, items, note: `${note}: told from the newest frames` };
+}
+
+function rowQuery(query: RequestQuery): Parameters<Readers['requests']['list']>[0] {
+  return Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined));
+}
+
+function withNote<Item>(answer: ListAnswer<Item>, note: string): ListAnswer<Item> {
+  return { ...answer, note: answer.note === undefined ? note : `${answer.note}; ${note}` };
+}
+
+/** What the gateway last saw of each replica; a sentence where it could not be asked. */
+async function liveView(core: Core): Promise<ReadonlyMap<string, ReplicaLive> | string> {
+  try {
+    const { replicas } = await core.client.send('route.ListReplicas', {}, { deadlineMs: limits.liveViewMsMax });
+    return new Map(
+      replicas.map((view) => [
+        view.registration?.replicaId ?? '',
+        {
+          healthy: view.healthy,
+          circuit: view.circuit,
+          healthAgeMs: known(view.healthAgeMs),
+          servedModels: view.servedModels,
+          values: Object.fromEntries(Object.entries(view.values).map(([name, value]) => [name, known(value)])),
+          valuesAgeMs: known(view.valuesAgeMs),
+          lastError: view.lastError,
+        },
+      ]),
+    );
+  } catch (thrown) {
+    return `health and load are unknown: ${errorText(thrown)}`;
+  }
+}
+
+function replicaOfRow(row: ReplicaRow): ReplicaItem {
+  return {
+    replicaId: row.replicaId,
+    url: row.url,
+    engine: row.engine,
+    models: row.models,
+    role: row.role,
+    roleset: row.roleset,
+    labels: row.labels,
+    source: row.source,
+    draining: row.draining,
+    drainReason: row.drainReason,
+    ejected: row.ejected,
+    ejectReason: row.ejectReason,
+    seq: row.seq,
+    version: row.version,
+    commitId: row.commitId,
+    live: null,
+  };
+}
+
+function policyOfRow(row: PolicyRow): PolicyItem {
+  const { profiles = [] } = (row.policy ?? {}) as { profiles?: Partial<PolicyItem['profiles'][number]>[] };
+  return {
+    policyId: row.policyId,
+    version: row.version,
+    models: row.models ?? [],
+    lockedStrategy: row.lockedStrategy ?? '',
+    defaultProfile: row.defaultProfile ?? '',
+    profiles: profiles.map(({ name = '', strategy = '', requestsPerSecond = 0 }) => ({
+      name,
+      strategy,
+      requestsPerSecond,
+    })),
+    source: row.source ?? '',
+    seq: row.seq,
+    commitId: row.commitId,
+  };
+}
+
+function keyOfRow(row: KeyRow): TenantItem['keys'][number] {
+  const { keyId, displayName, models, expiresAtMs, revoked, revokeReason, seq } = row;
+  return { keyId, displayName, models, expiresAtMs, revoked, revokeReason, seq };
+}
+
+function requestOfRow(row: RequestSummary): RequestItem {
+  return {
+    requestId: row.requestId,
+    receivedAtMs: row.receivedAtMs,
+    gatewayId: row.gatewayId,
+    tenantId: row.tenantId,
+    keyId: row.keyId,
+    endpoint: row.endpoint,
+    model: row.model,
+    stream: row.stream,
+    strategy: row.strategy,
+    policyId: row.policyId,
+    policyVersion: row.policyVersion,
+    replicaId: row.replicaId,
+    outcome: row.outcome,
+    httpStatus: row.httpStatus,
+    errorCode: row.errorCode,
+    attempts: row.attempts,
+    ttftMs: row.ttftMs,
+    tpotMs: row.tpotMs,
+    totalMs: row.totalMs,
+    promptTokens: row.promptTokens,
+    completionTokens: row.completionTokens,
+    cachedTokens: row.cachedTokens,
+  };
+}

@@ -1,0 +1,443 @@
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { INestMicroservice } from '@nestjs/common';
+import { EventRegistry, route } from '#libs/contracts';
+import { verifyArchive } from '#libs/domain/diag';
+import { hashApiKey } from '#libs/domain/tenancy';
+import type { Broker } from '#libs/event-log';
+import { natsBroker } from '#libs/event-log-nats';
+import { TypedClient } from '#libs/nest-kit';
+import { createLogger } from '#libs/observability';
+import { FrameBuilder } from '#libs/recording';
+import type { LaunchedNats, LaunchedPostgres } from '#libs/testkit';
+import { eventually, launchNats, launchPostgres } from '#libs/testkit';
+import { adminKey, Api } from './api.fixture.ts';
+import { startDeciders } from './gateway.fixture.ts';
+import type { RunningDiagnostics } from './options.ts';
+import { FrameWriter, realPick, recordOf } from './records.fixture.ts';
+import { startDiagnostics } from './start.ts';
+
+const registry = new EventRegistry();
+const logger = createLogger({ name: 'test', level: 'silent' });
+
+const document = `
+replicas:
+  - { id: a, url: "http://127.0.0.1:8001", engine: vllm, models: [tiny-model] }
+  - { id: b, url: "http://127.0.0.1:8002", engine: vllm, models: [tiny-model] }
+policies:
+  - id: default
+    models: ["*"]
+    profiles: { default: { strategy: prefix-cache } }
+tenants:
+  - id: local
+    name: Local
+    keys: [{ id: first, sha256: ${'ab'.repeat(32)} }]
+`;
+
+let nats: LaunchedNats;
+let postgres: LaunchedPostgres;
+let home: string;
+let gatewayBroker: Broker;
+let broker: Broker;
+let gateway: INestMicroservice;
+let running: RunningDiagnostics;
+let api: Api;
+let frames: FrameWriter;
+
+beforeAll(async () => {
+  [nats, postgres, home] = await Promise.all([
+    launchNats(),
+    launchPostgres(),
+    mkdtemp(join(tmpdir(), 'lintel-diagnostics-')),
+  ]);
+  gatewayBroker = await natsBroker({ url: nats.urlOf('gateway'), name: 'gateway', registry });
+  broker = await natsBroker({ url: nats.urlOf('diagnostics'), name: 'diagnostics', registry });
+  gateway = await startDeciders(gatewayBroker);
+  running = await startDiagnostics({
+    host: '127.0.0.1',
+    port: 0,
+    instance: 'test',
+    home,
+    broker,
+    databaseUrl: postgres.url,
+    adminKey,
+    logger,
+    notary: { ageMsMax: 100, pollMs: 50 },
+  });
+  api = new Api(running);
+  frames = new FrameWriter(gatewayBroker);
+});
+
+afterAll(async () => {
+  await running?.stop();
+  await gateway?.close();
+  await broker?.close();
+  await gatewayBroker?.close();
+  await postgres?.stop();
+  await nats?.stop();
+  await rm(home, { recursive: true, force: true });
+});
+
+test('without the admin key nothing of the API is told; health, readiness and metrics are', async () => {
+  for (const authorization of ['', 'Bearer wrong', `Basic ${adminKey}`]) {
+    const { status, body } = await api.call('GET', '/api/v1/policies', undefined, { authorization });
+    expect([status, body.code]).toEqual([401, 'ADMIN_KEY_UNAUTHORIZED']);
+  }
+  const none = { authorization: '' };
+  await eventually(async () => expect((await api.call('GET', '/ready', undefined, none)).body.state).toBe('up'));
+  expect((await api.call('GET', '/health', undefined, none)).body).toMatchObject({
+    ready: true,
+    durability: 'disk',
+    dependencies: { broker: { state: 'up' }, database: { state: 'up' }, projections: { state: 'up' } },
+  });
+  const metrics = await api.call('GET', '/metrics', undefined, none);
+  expect(metrics.body).toContain('lintel_projection_lag_items{projection="requests@1"');
+});
+
+describe('apply', () => {
+  test('a mistake is told with its line, and nothing is applied', async () => {
+    const { status, body } = await api.call(
+      'POST',
+      '/api/v1/apply?file=fleet.yaml',
+      'replicas:\n  - { ulr: "http://a" }\n',
+    );
+    expect([status, body.code]).toEqual([400, 'CONFIG_INVALID']);
+    expect(body.detail).toContain('fleet.yaml:2:');
+    expect(body.detail).toContain('did you mean "url"?');
+  });
+
+  test('a plan that a decider refuses changes nothing', async () => {
+    const refused = document.replace('strategy: prefix-cache', 'strategy: prefix-cash');
+    const before = (await api.get('/api/v1/log')).lastSeq;
+    const { status, body } = await api.call('POST', '/api/v1/apply', refused);
+    expect(status).toBe(400);
+    expect(body.code).toMatch(/^SCHEDULING_/);
+    expect((await api.get('/api/v1/log')).lastSeq).toBe(before);
+  });
+
+  test('a dry run tells what would change; applying does it; applying again changes nothing', async () => {
+    const dry = await api.post('/api/v1/apply?dryRun=1', document);
+    expect(dry).toMatchObject({ dryRun: true, unchanged: 0 });
+    expect(dry.changes.map(({ what }: { what: string }) => what)).toEqual([
+      '+ replica a http://127.0.0.1:8001',
+      '+ replica b http://127.0.0.1:8002',
+      '+ policy default for *',
+      '+ tenant local',
+      '+ key first of tenant local',
+    ]);
+    expect((await api.get('/api/v1/log')).lastSeq).toBe(0);
+
+    const done = await api.post('/api/v1/apply', document);
+    expect(done.changes.map(({ seq }: { seq: number }) => seq)).toEqual([1, 2, 3, 4, 5]);
+    const page = await api.get('/api/v1/log?after=0');
+    expect(page).toMatchObject({ lastSeq: 6, durability: 'disk' });
+    expect(new Set(page.commits.map(({ correlationId }: any) => correlationId))).toEqual(new Set([done.correlationId]));
+    expect(page.commits[5].events[0]).toMatchObject({ type: 'ConfigurationApplied', data: { source: 'apply' } });
+
+    const again = await api.post('/api/v1/apply', document);
+    expect(again).toMatchObject({ unchanged: 5, changes: [] });
+    expect((await api.get('/api/v1/log')).lastSeq).toBe(6);
+  });
+
+  test("AIBrix's file is taken as it is; pruning takes away what only apply brought", async () => {
+    const aibrix = 'models:\n  - { name: tiny-model, engine: vllm, endpoints: ["127.0.0.1:8009"] }\n';
+    const { changes } = await api.post('/api/v1/apply?dryRun=1', aibrix);
+    expect(changes.map(({ what }: any) => what)).toEqual(['+ replica tiny-model-127-0-0-1-8009 http://127.0.0.1:8009']);
+    const pruned = await api.post('/api/v1/apply?dryRun=1&prune=1', aibrix);
+    expect(pruned.changes.map(({ what }: any) => what)).toEqual(
+      expect.arrayContaining(['- replica a http://127.0.0.1:8001', '- policy default', '- tenant local']),
+    );
+  });
+});
+
+describe('lists', () => {
+  test('hold what was written, read as soon as it is asked for', async () => {
+    const { seq } = await api.post('/api/v1/replicas/a/drain', { reason: 'upgrade' });
+    const replicas = await api.get(`/api/v1/replicas?minSeq=${seq}`);
+    expect(replicas.atSeq).toBeGreaterThanOrEqual(seq);
+    expect(replicas.items).toMatchObject([
+      {
+        replicaId: 'a',
+        engine: 'vllm',
+        draining: true,
+        drainReason: 'upgrade',
+        live: { healthy: true, values: { waiting: 2 } },
+      },
+      { replicaId: 'b', draining: false, live: null },
+    ]);
+    expect((await api.get(`/api/v1/policies?minSeq=${seq}`)).items).toMatchObject([
+      { policyId: 'default', version: 1, seq: 3, profiles: [{ name: 'default', strategy: 'prefix-cache' }] },
+    ]);
+    expect((await api.get(`/api/v1/tenants?minSeq=${seq}`)).items).toMatchObject([
+      { tenantId: 'local', displayName: 'Local', keys: [{ keyId: 'first', revoked: false }] },
+    ]);
+    expect(await api.get('/api/v1/completion/replicas')).toEqual(['a', 'b']);
+  });
+
+  test('a sequence that never comes is said to be behind', async () => {
+    const { status, body } = await api.call('GET', '/api/v1/policies?minSeq=99999');
+    expect([status, body.code]).toEqual([503, 'FOLD_BEHIND']);
+  }, 15_000);
+});
+
+describe('commands', () => {
+  test('resume and remove; a replica that is not there is refused by its decider', async () => {
+    expect(await api.post('/api/v1/replicas/a/resume', {})).toMatchObject({ changed: true, version: 3 });
+    const unknown = await api.call('POST', '/api/v1/replicas/nobody/drain', { reason: 'x' });
+    expect([unknown.status, unknown.body.code]).toEqual([400, 'ROUTE_REPLICA_UNKNOWN']);
+    expect((await api.call('DELETE', '/api/v1/replicas/b')).body).toMatchObject({ changed: true });
+    expect((await api.call('POST', '/api/v1/replicas/a b/drain', {})).status).toBe(400);
+  });
+
+  test('a call repeated with its idempotency key takes effect once', async () => {
+    const drain = { 'idempotency-key': 'k-1' };
+    const first = await api.call('POST', '/api/v1/replicas/a/drain', { reason: 'once' }, drain);
+    await api.post('/api/v1/replicas/a/resume', {});
+    const again = await api.call('POST', '/api/v1/replicas/a/drain', { reason: 'once' }, drain);
+    expect(again.body).toEqual(first.body);
+  });
+
+  test('a key is shown once, stored by its hash, and revoked', async () => {
+    const issued = await api.post('/api/v1/tenants/local/keys', { keyId: 'ci', name: 'CI', expiresAt: '30d' });
+    expect(issued).toMatchObject({ tenantId: 'local', keyId: 'ci', changed: true });
+    const { commits } = await api.get(`/api/v1/log?after=${issued.seq - 1}&limit=1`);
+    expect(commits[0].events[0].data.keyHash).toBe(hashApiKey(issued.key));
+    expect(JSON.stringify(await api.get('/api/v1/log'))).not.toContain(issued.key);
+    const taken = await api.call('POST', '/api/v1/tenants/local/keys', { keyId: 'ci' });
+    expect([taken.status, taken.body.code]).toEqual([409, 'TENANCY_KEY_ID_TAKEN']);
+    const { seq } = (await api.call('DELETE', '/api/v1/tenants/local/keys/ci')).body;
+    const [{ keys }] = (await api.get(`/api/v1/tenants?minSeq=${seq}`)).items;
+    expect(keys.find(({ keyId }: any) => keyId === 'ci')).toMatchObject({ revoked: true });
+    expect((await api.call('POST', '/api/v1/tenants/local/keys', { keyId: 'x', expiresAt: '2020-01-01' })).status).toBe(
+      400,
+    );
+  });
+});
+
+describe('why', () => {
+  const place = { policyId: 'default', policyVersion: 1, policySeq: 3 };
+
+  test('a request: choice, inputs, losers and the commit that made the policy', async () => {
+    await frames.write(
+      recordOf('req-1', Date.now(), [realPick('prefix-cache', 7, place)]),
+      recordOf('req-2', Date.now(), [], { outcome: route.Outcome.REJECTED_AUTH, httpStatus: 401 }),
+    );
+    // At once, whether Postgres has it yet or not.
+    const answer = await api.get('/api/v1/why/req-1');
+    expect(answer.request).toMatchObject({ requestId: 'req-1', outcome: 'completed' });
+    expect(answer.request.picks[0].candidates).toHaveLength(4);
+    expect(answer.summary).toContain('by prefix-cache (policy default v1)');
+    expect(answer.commits).toMatchObject([{ seq: 3, events: [{ type: 'PolicyAdopted' }], actor: 'gateway:test' }]);
+    await eventually(async () => expect((await api.get('/api/v1/why/req-1')).source).toBe('postgres'));
+    expect((await api.get('/api/v1/why/req-2')).request).toMatchObject({ outcome: 'rejected_auth', picks: [] });
+  });
+
+  test('a commit, by its id or its sequence', async () => {
+    const { commits } = await api.get('/api/v1/log?after=2&limit=1');
+    const byId = await api.get(`/api/v1/why/${encodeURIComponent(commits[0].commitId)}`);
+    expect(byId).toMatchObject({
+      source: 'log',
+      commit: { seq: 3, accepted: true, events: [{ type: 'PolicyAdopted' }] },
+    });
+    expect((await api.get('/api/v1/why/%233')).commit).toEqual(byId.commit);
+  });
+
+  test('an id that nobody knows is 404, and says where it was looked for', async () => {
+    const { status, body } = await api.call('GET', '/api/v1/why/nowhere');
+    expect([status, body.code]).toEqual([404, 'WHY_NOT_FOUND']);
+    expect(body.detail).toContain('not in Postgres');
+  });
+});
+
+describe('replay', () => {
+  const last = (lines: any[]): any => lines.at(-1);
+
+  test('every record of every strategy decides again as it did', async () => {
+    const strategies = ['random', 'round-robin', 'least-request', 'power-of-two', 'least-kv-cache', 'session-affinity'];
+    const records = strategies.map((strategy, seed) =>
+      recordOf(`again-${seed}`, Date.now(), [realPick(strategy, seed)]),
+    );
+    await frames.write(...records);
+    const lines = await api.post('/api/v1/replay', { since: '1h' });
+    expect(last(lines)).toMatchObject({
+      kind: 'done',
+      ok: true,
+      source: 'postgres',
+      records: 8,
+      picksFree: 1,
+      equal: 7,
+      different: 0,
+    });
+    expect(last(await api.post('/api/v1/replay', { since: '1h', limit: 2 }))).toMatchObject({ records: 2 });
+    expect(last(await api.post('/api/v1/replay', { since: 'now' }))).toMatchObject({ ok: true, records: 0 });
+  });
+
+  test('a record that says another choice, an unknown plugin and a broken frame are each told', async () => {
+    const pick = realPick('least-request', 3);
+    await frames.write(recordOf('lied', Date.now(), [{ ...pick, chosen: (pick.chosen + 1) % 4 }]));
+    const builder = new FrameBuilder();
+    builder.add(recordOf('future', Date.now(), [realPick('random', 5)]));
+    const frame = fromBinary(
+      route.RecordFrameSchema,
+      builder.finish({ gatewayId: 'gw2', bootId: 'b', frameSeq: 1, closedAtMs: Date.now(), dropped: 0 }),
+    );
+    const [pipeline] = frame.pipelines;
+    pipeline!.json = pipeline!.json.replace('"type":"random","version":1', '"type":"random","version":9');
+    await frames.publish(toBinary(route.RecordFrameSchema, frame));
+    const lines = await api.post('/api/v1/replay', { since: '1h' });
+    expect(last(lines)).toMatchObject({
+      ok: false,
+      different: 1,
+      missingPlugin: 1,
+      first: { requestId: 'lied', text: expect.stringContaining('chosen was') },
+      missingPlugins: { 'picker random@9': 1 },
+    });
+    expect(lines).toContainEqual(expect.objectContaining({ kind: 'missing-plugin', requestId: 'future' }));
+    const seq = await frames.publish(new Uint8Array([255, 255, 255]));
+    await eventually(async () => {
+      const { note } = last(await api.post('/api/v1/replay', { since: '1h' }));
+      expect(note).toContain('1 gaps are known');
+    });
+    expect(seq).toBeGreaterThan(0);
+  });
+
+  test('a moment that is none is refused before the first line', async () => {
+    const { status, body } = await api.call('POST', '/api/v1/replay', { since: 'yesterday' });
+    expect([status, body.code]).toEqual([400, 'MOMENT_INVALID']);
+    expect((await api.call('POST', '/api/v1/replay', { sinse: '1h' })).body.code).toBe('BAD_REQUEST');
+  });
+});
+
+describe('state', () => {
+  test('now, at a sequence, and what changed between', async () => {
+    const now = await api.get('/api/v1/state');
+    expect(now.state.replicas.map(({ id }: any) => id)).toEqual(['a']);
+    const early = await api.get('/api/v1/state?at=2');
+    expect(early.at.seq).toBe(2);
+    expect(early.state.replicas.map(({ id }: any) => id)).toEqual(['a', 'b']);
+    expect(early.state.policies).toEqual([]);
+    const { changes, diffWith } = await api.get('/api/v1/state?at=2&diff=now');
+    expect(diffWith.seq).toBe(now.at.seq);
+    expect(changes).toContainEqual(expect.objectContaining({ kind: 'replicas', id: 'b', change: 'removed' }));
+    expect((await api.get('/api/v1/state?at=1h')).at).toEqual({ seq: 0, storedAtMs: null });
+    expect((await api.call('GET', '/api/v1/state?at=%23999999')).body.code).toBe('MOMENT_INVALID');
+  });
+});
+
+describe('log', () => {
+  test('pages, filters and follows until the client leaves', async () => {
+    const drained = await api.get('/api/v1/log?subject=route.replica.a&limit=2');
+    expect(drained.commits).toHaveLength(2);
+    expect(drained.commits.every(({ subject }: any) => subject === 'lintel.ev.route.replica.a')).toBe(true);
+    expect((await api.call('GET', '/api/v1/log?subject=a%20b')).body.code).toBe('BAD_REQUEST');
+
+    const leave = new AbortController();
+    const response = await fetch(`${running.url}/api/v1/log/follow?subject=tenancy.>`, {
+      headers: { authorization: `Bearer ${adminKey}` },
+      signal: leave.signal,
+    });
+    expect(response.headers.get('content-type')).toContain('application/x-ndjson');
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const { seq } = await api.post('/api/v1/tenants/local/keys', { keyId: 'followed' });
+    const { value } = await reader.read();
+    expect(JSON.parse(Buffer.from(value as Uint8Array).toString())).toMatchObject({
+      seq,
+      events: [{ type: 'KeyIssued' }],
+    });
+    leave.abort();
+  });
+});
+
+describe('verify', () => {
+  test('chain, seals and every projected row are as the log says', async () => {
+    const { lastSeq } = await api.get('/api/v1/log');
+    await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(lastSeq));
+    await eventually(async () => {
+      const { items } = await api.get('/api/v1/projections');
+      expect(items.map(({ lag }: any) => lag)).toEqual([0, 0, 0, 0]);
+    });
+    const answer = await api.post('/api/v1/verify', { projections: true });
+    expect(answer.projections.filter(({ equal }: any) => !equal)).toEqual([]);
+    expect(answer).toMatchObject({ ok: true, lastSeq, sealedThroughSeq: lastSeq, forked: 0, problemsTotal: 0 });
+    expect(answer.projections).toHaveLength(4);
+    expect((await stat(join(home, 'keys', 'notary.pem'))).mode & 0o777).toBe(0o600);
+  });
+
+  test('the notary tells other services how far it is', async () => {
+    const status = await new TypedClient(broker.requester).send('diag.GetNotaryStatus', {});
+    expect(status).toMatchObject({ halted: false, lastAnchor: { stream: 'LINTEL_EVENTS' } });
+    expect(status.sealedSeq).toBeGreaterThan(0);
+  });
+
+  test('the archive verifies offline; a changed line is named by its sequence', async () => {
+    const response = await fetch(`${running.url}/api/v1/archive`, { headers: { authorization: `Bearer ${adminKey}` } });
+    const lines = (await response.text()).split('\n');
+    const verdict = await verifyArchive(
+      (async function* () {
+        yield* lines;
+      })(),
+      { registry },
+    );
+    expect(verdict.report).toMatchObject({ ok: true, forked: 0 });
+    const changed = lines.map((line) =>
+      line.includes('"seq":2,') ? line.replace('127.0.0.1:8002', '127.0.0.1:6666') : line,
+    );
+    expect(changed).not.toEqual(lines);
+    const forged = await verifyArchive(
+      (async function* () {
+        yield* changed;
+      })(),
+      { registry },
+    );
+    expect(forged.report.firstBad).toMatchObject({ seq: 2, rule: 'hash' });
+  });
+});
+
+describe('projections', () => {
+  test('are rebuilt beside the tables in use, and found equal again', async () => {
+    const lines = await api.post('/api/v1/projections/requests/rebuild');
+    expect(lines.at(-1)).toMatchObject({ kind: 'done', projection: 'requests@1' });
+    await eventually(async () => {
+      const { items } = await api.get('/api/v1/projections');
+      const requests = items.filter(({ id }: any) => id === 'requests@1');
+      expect(requests).toContainEqual(expect.objectContaining({ phase: 'live', generation: 2, lag: 0, stale: false }));
+    });
+    const unknown = await api.call('POST', '/api/v1/projections/request/rebuild');
+    expect([unknown.status, unknown.body.advice]).toEqual([400, 'Did you mean requests?']);
+  });
+});
+
+test('dead letters are listed, shown with their commit, and driven again', async () => {
+  let healthy = false;
+  const reactor = gatewayBroker.makeReactor({
+    consumer: 'gateway-test',
+    subject: 'lintel.ev.route.configuration.>',
+    handler: async () => {
+      if (!healthy) throw new Error('not today');
+    },
+  });
+  await gatewayBroker.deadLetters.park({
+    $typeName: 'lintel.log.v1.DeadLetter',
+    consumer: 'gateway-test',
+    stream: 'LINTEL_EVENTS',
+    subject: 'lintel.ev.route.configuration.main',
+    seq: 6,
+    errorCode: 'TEST',
+    errorMessage: 'not today',
+    deliveries: 5,
+    atMs: 1,
+  });
+  const { items } = await api.get('/api/v1/dead-letters');
+  expect(items).toMatchObject([{ consumer: 'gateway-test', seq: 6, deliveries: 5 }]);
+  const [{ id }] = items;
+  expect(await api.get(`/api/v1/dead-letters/${id}`)).toMatchObject({ id, commit: { seq: 6 } });
+  healthy = true;
+  await reactor.start();
+  expect(await api.post(`/api/v1/dead-letters/${id}/redrive`)).toMatchObject({ id, consumer: 'gateway-test' });
+  expect((await api.get('/api/v1/dead-letters')).items).toEqual([]);
+  expect((await api.call('GET', `/api/v1/dead-letters/${id}`)).status).toBe(400);
+  await reactor.stop();
+});

@@ -1,0 +1,37 @@
+import type { HealthBoard } from '#libs/observability';
+import { Controller, Get, Inject, Res } from '@nestjs/common';
+import type { FastifyReply } from 'fastify';
+import type { Core } from '../core.ts';
+import { BOARD, CORE } from '../tokens.ts';
+
+/** What machines ask without a key. */
+@Controller()
+export class HealthController {
+  constructor(
+    @Inject(BOARD) private readonly board: HealthBoard,
+    @Inject(CORE) private readonly core: Core,
+  ) {}
+
+  /** 200 as long as the process answers; the body tells what it can do. */
+  @Get('health')
+  health(): object {
+    return this.report();
+  }
+
+  @Get('ready')
+  ready(@Res() reply: FastifyReply): void {
+    const report = this.report();
+    void reply.status(report.ready ? 200 : 503).send(report);
+  }
+
+  @Get('metrics')
+  async metrics(@Res() reply: FastifyReply): Promise<void> {
+    const { metrics } = this.core;
+    void reply.header('content-type', metrics.contentType).send(await metrics.metrics());
+  }
+
+  private report(): ReturnType<HealthBoard['report']> & { durability: string; broker: string } {
+    const { durability, description } = this.core.broker;
+    return { ...this.board.report(), durability, broker: description };
+  }
+}

@@ -1,0 +1,2 @@
+export type { DiagnosticsOptions, RunningDiagnostics } from './options.ts';
+export { startDiagnostics } from './start.ts';

@@ -1,0 +1,38 @@
+/** Bounds of diagnostics, in one place. Units stand last. */
+export const limits = {
+  bodyBytesMax: 4 * 1024 * 1024,
+  idLengthMax: 256,
+  listRowsMax: 1_000,
+  logCommitsMax: 1_000,
+  logCommitsDefault: 100,
+  /** A request id that Postgres does not hold is looked for in so many of the newest frames, for so long. */
+  framesScannedMax: 20_000,
+  framesWindow: 64,
+  /** A commit id that Postgres does not hold is looked for in so many of the newest commits. */
+  commitsScannedMax: 500_000,
+  commitsWindow: 5_000,
+  scanMsMax: 10_000,
+  /** Long answers (replay, verify, archive, state of the past) at once; further ones are refused. */
+  longAnswersMax: 4,
+  followersMax: 32,
+  /** Items between two pauses of a long computation, so that the API answers meanwhile. */
+  itemsPerSlice: 500,
+  progressMs: 1_000,
+  minSeqWaitMsMax: 5_000,
+  commandDeadlineMs: 15_000,
+  /** How long a list waits for the gateway's view of health and load. */
+  liveViewMsMax: 750,
+  databaseRetryMsMin: 200,
+  databaseRetryMsMax: 5_000,
+  databasePingMs: 1_000,
+  maintenanceMs: 3_600_000,
+  foldRetryMs: 1_000,
+  /** The start waits so long for the first fold; the API is served all the same. */
+  foldStartMsMax: 5_000,
+  snapshotEveryCommits: 2_000,
+  notaryPollMs: 500,
+  notaryCommitsMax: 1_000,
+  notaryAgeMsMax: 10_000,
+  differencesShownMax: 20,
+  unreadableShownMax: 20,
+} as const;

@@ -1,0 +1,4 @@
+/** Where Nest finds the app's one core, its board and its key. */
+export const CORE = Symbol('core');
+export const BOARD = Symbol('board');
+export const ADMIN_KEY = Symbol('admin key');
