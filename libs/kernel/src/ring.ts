@@ -6,7 +6,8 @@ export class Ring<T> {
   #refused = 0;
 
   constructor(readonly capacity: number) {
-    this.#slots = Array.from({ length: capacity });
+    // oxlint-disable-next-line unicorn/no-new-array -- a length; Array.from walks it, and a gateway's ring is long
+    this.#slots = new Array<T | undefined>(capacity);
   }
 
   get size(): number {

@@ -9,7 +9,7 @@ import type { Actor, Stage } from './stage.ts';
 
 const notaries = 2;
 const lookPeriodMs = 1_200;
-const sealCommitsMin = 20;
+const sealCommitsMin = 30;
 
 /** Always the same key, so that the same seed gives the same seals. */
 const privateKey = createPrivateKey({
