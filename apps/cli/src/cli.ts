@@ -32,12 +32,14 @@ export class Cli {
   #client: ApiClient | undefined;
   #durabilitySaid = false;
   #lineDrawn = false;
-  #progressAtMs = Number.NEGATIVE_INFINITY;
+  /** Where each line stays, the first one comes only when there is something to wait for. */
+  #progressAtMs: number;
 
   constructor(
     readonly io: Io,
     private readonly options: GlobalOptions,
   ) {
+    this.#progressAtMs = io.live ? Number.NEGATIVE_INFINITY : systemClock.monotonicMs();
     const colors = options.color !== false;
     this.json = options.json === true;
     this.layout = layoutOf(io, colors && io.colors.out);

@@ -78,7 +78,7 @@ export interface Ran {
 /** One command line in this process, without a terminal. `onOut` sees stdout as it comes. */
 export async function lintel(
   argv: readonly string[],
-  options: { readonly input?: string; readonly onOut?: (text: string) => void } = {},
+  options: { readonly input?: string; readonly live?: boolean; readonly onOut?: (text: string) => void } = {},
 ): Promise<Ran> {
   const out: string[] = [];
   const err: string[] = [];
@@ -92,7 +92,7 @@ export async function lintel(
     input: async () => options.input ?? '',
     colors: { out: false, note: false },
     width: undefined,
-    live: false,
+    live: options.live === true,
   });
   return { code, out: out.join(''), err: err.join('') };
 }

@@ -29,6 +29,8 @@ const number = (item: Item, ...names: readonly string[]): number | null => {
   const value = of(item, ...names);
   return typeof value === 'number' ? value : null;
 };
+/** A null that says that there was none; where nothing is said of it, it is unknown. */
+const none = (item: Item, name: string): string => (item[name] === null ? '–' : text(item, name));
 const optional = (item: Item, ...names: readonly string[]): string => {
   const value = of(item, ...names);
   return value === undefined || value === null ? '' : valueText(value);
@@ -154,7 +156,7 @@ const lists: Readonly<Record<ListName, List>> = {
         text(item, 'requestId', 'id'),
         time(number(item, 'receivedAtMs'), layout),
         text(item, 'model'),
-        text(item, 'replicaId', 'answeredBy'),
+        none(item, 'replicaId'),
         { text: outcome, style },
         count(number(item, 'httpStatus')),
         count(number(item, 'attempts')),
@@ -164,7 +166,7 @@ const lists: Readonly<Record<ListName, List>> = {
         count(number(item, 'cachedTokens')),
         count(number(item, 'completionTokens')),
         optional(item, 'tenantId'),
-        text(item, 'strategy'),
+        none(item, 'strategy'),
       ];
     },
   },

@@ -5,7 +5,7 @@ import { count, digits, duration } from './units.ts';
 
 /** What a command did, and the commit that says so. `what` is the sentence of success. */
 export function renderReceipt(what: string, { changed, seq, commitId }: ReceiptAnswer, { paint }: Layout): string {
-  if (!changed) return `${paint.yellow('Nothing changed:')} ${clean(what)} already so.`;
+  if (!changed) return `${paint.yellow('Nothing changed:')} it was so already (${clean(what)}).`;
   return `${paint.green('✓')} ${clean(what)}. ${paint.dim(clean(`Commit ${commitId} (#${seq})`))}`;
 }
 

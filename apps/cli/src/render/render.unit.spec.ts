@@ -6,6 +6,7 @@ import { commitLine, renderWhyCommit } from './commit.ts';
 import { errorJson, renderError } from './errors.ts';
 import { renderList } from './lists.ts';
 import { renderApply, renderReceipt } from './receipts.ts';
+import { noteText } from './pick-notes.ts';
 import { renderReplay, replayHolds } from './replay.ts';
 import { renderState } from './state.ts';
 import { appStatus, renderStatus } from './status.ts';
@@ -112,7 +113,8 @@ describe('why a request', () => {
   });
 
   test('what degraded is said in words', () => {
-    expect(shown).toContain('! kvUse was too old to be used');
+    expect(shown).toContain('! kvUse was too old for a candidate: a coarser signal was used for all');
+    expect([noteText('no-session'), noteText('odd:thing')]).toEqual(['the request names no session', 'odd:thing']);
   });
 
   test('attempts, timings, usage, and the commit that made the policy', () => {
@@ -134,6 +136,13 @@ describe('why a request', () => {
     expect(words(text, 'timings')).toContain('first byte ? → total ?');
     expect(words(text, 'usage')).toBe('usage ? (no usage was seen)');
     expect(text).not.toContain('attempts');
+  });
+
+  test('usage that the gateway counted leaves unknown what only the engine knows', () => {
+    const text = changed({ usage: { promptTokens: 23, completionTokens: 16, cachedTokens: 0, fromEngine: false } });
+    expect(words(text, 'usage')).toBe(
+      'usage ~23 prompt (? cached) + 16 completion tokens, counted by the gateway: the engine sent no usage',
+    );
   });
 
   test('a refusal without a pick names its problem and shows no table', () => {

@@ -6,6 +6,7 @@ import type {
   RequestExplanation,
   WhyAnswer,
 } from '#libs/domain/diag';
+import { noteText } from './pick-notes.ts';
 import type { Cell, Column } from './table.ts';
 import { table } from './table.ts';
 import type { Layout, Style } from './text.ts';
@@ -95,14 +96,6 @@ function pickBlock(request: RequestExplanation, index: number, layout: Layout, a
   return `${title}\n${candidateTable(pick, layout, all)}${notes}`;
 }
 
-/** "stale:kvUse" as a person says it; what is not of that form as it is. */
-function noteText(note: string): string {
-  const [kind, column] = note.split(':', 2);
-  if (column === undefined || column === '') return clean(note);
-  if (kind === 'stale') return clean(`${column} was too old to be used`);
-  return clean(kind === 'unknown' ? `${column} was unknown` : `${kind}: ${column}`);
-}
-
 function attemptsBlock(request: RequestExplanation, layout: Layout): string {
   const { attempts, picks } = request;
   if (attempts.length === 0) return '';
@@ -152,8 +145,11 @@ function usageText(usage: RequestExplanation['usage']): string {
     const value = usage[name];
     return typeof value === 'number' ? count(value) : unknown;
   };
-  const from = usage['fromEngine'] === true ? "the engine's own count" : 'counted by the gateway from the stream';
-  return `${number('promptTokens')} prompt (${number('cachedTokens')} cached) + ${number('completionTokens')} completion tokens, ${from}`;
+  const counted = `${number('completionTokens')} completion tokens`;
+  // Without the engine's usage the prompt is an estimate, and what was cached nobody knows.
+  return usage['fromEngine'] === true
+    ? `${number('promptTokens')} prompt (${number('cachedTokens')} cached) + ${counted}, the engine's own count`
+    : `~${number('promptTokens')} prompt (${unknown} cached) + ${counted}, counted by the gateway: the engine sent no usage`;
 }
 
 function askedText(request: RequestExplanation): string {
