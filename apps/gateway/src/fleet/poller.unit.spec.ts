@@ -150,7 +150,7 @@ describe('the poller of a replica', () => {
     const { time, poller, times } = polled(vllm);
     poller.start(0);
     await time.pass(30_000);
-    expect(times('/is_sleeping')).toBeLessThanOrEqual(4);
+    expect(times('/is_sleeping')).toBeLessThanOrEqual(1 + 30_000 / fleetLimits.modelsPeriodMs);
   });
 
   test('adapters in use changed: models are read at once', async () => {

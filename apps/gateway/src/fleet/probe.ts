@@ -31,30 +31,44 @@ export function createProbe(timers: Timers): { probe: Probe; close(): Promise<vo
     maxHeaderSize: pollHeaderBytesMax,
     keepAliveTimeout: 10_000,
   });
+  const ask = async (
+    origin: string,
+    path: string,
+    credential: string | undefined,
+    bytesMax: number,
+    signal: AbortSignal,
+  ): Promise<ProbeResult> => {
+    const answer = await agent.request({
+      origin,
+      path,
+      method: 'GET',
+      headers: {
+        'user-agent': 'lintel-gateway',
+        ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
+      },
+      signal,
+    });
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > bytesMax) throw new Error(`more than ${bytesMax} bytes`);
+      chunks.push(chunk);
+    }
+    return { status: answer.statusCode, text: Buffer.concat(chunks).toString('utf8') };
+  };
   const probe: Probe = async (origin, path, credential, bytesMax) => {
     const abort = new AbortController();
     const deadline = timers.after(pollTimeoutMs, () =>
       abort.abort(new Error(`no whole answer in ${pollTimeoutMs} ms`)),
     );
+    const once = (): Promise<ProbeResult> => ask(origin, path, credential, bytesMax, abort.signal);
     try {
-      const answer = await agent.request({
-        origin,
-        path,
-        method: 'GET',
-        headers: {
-          'user-agent': 'lintel-gateway',
-          ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
-        },
-        signal: abort.signal,
+      // A kept connection may have been closed by the other side in this very moment: one more on a new one.
+      return await once().catch((thrown: unknown) => {
+        if (errorCode(thrown) !== 'UND_ERR_SOCKET' && errorCode(thrown) !== 'ECONNRESET') throw thrown;
+        return once();
       });
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-        bytes += chunk.length;
-        if (bytes > bytesMax) throw new Error(`more than ${bytesMax} bytes`);
-        chunks.push(chunk);
-      }
-      return { status: answer.statusCode, text: Buffer.concat(chunks).toString('utf8') };
     } catch (cause) {
       const why = abort.signal.aborted ? errorText(abort.signal.reason) : errorText(cause) || errorCode(cause);
       throw new CodedError('PROBE_FAILED', `GET ${path}: ${why}`.slice(0, fleetLimits.errorLengthMax), { cause });
