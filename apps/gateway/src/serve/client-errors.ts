@@ -3,7 +3,8 @@ import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
 import { errorCode } from '#libs/kernel';
 import { errorBody } from './errors.ts';
-import { exchangeIn } from './exchange.ts';
+import { Exchange } from './exchange.ts';
+import { listenerOf } from './listening.ts';
 import { Account } from './record.ts';
 import { otherEndpoint } from './endpoints.ts';
 import { route } from '#libs/contracts';
@@ -78,11 +79,12 @@ function onClientError(error: Error, socket: ServedSocket, plane: Plane): void {
   }
   const fault = faults[errorCode(error)] ?? malformed;
   const response = socket._httpMessage;
-  const exchange = exchangeIn(response);
+  const exchange = listenerOf(response);
   if (response !== undefined) {
     // Its own body is broken, and nothing was answered: it is told so. Otherwise what is broken comes after it: it ends as it would,
     // and the connection with it.
-    if (exchange !== undefined && !response.req.complete && !response.headersSent) exchange.refuseMalformed(fault);
+    if (exchange instanceof Exchange && !response.req.complete && !response.headersSent)
+      exchange.refuseMalformed(fault);
     else if (response.writableEnded) socket.destroySoon();
     else response.once('finish', () => socket.destroySoon());
     return;

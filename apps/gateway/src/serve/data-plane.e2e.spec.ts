@@ -18,7 +18,7 @@ const stream = sse(
 );
 
 describe('a request', () => {
-  test('goes through untouched both ways, and its record says what was seen', async () => {
+  test('L24 goes through untouched both ways, and its record says what was seen', async () => {
     const seen: { body: string; headers: Record<string, unknown> }[] = [];
     const origin = await engine((body, response, { headers }) => {
       seen.push({ body, headers });
@@ -102,7 +102,7 @@ describe('a request', () => {
 });
 
 describe('failover', () => {
-  test('before the first byte another replica answers, whatever the first one did', async () => {
+  test('L25 before the first byte another replica answers, whatever the first one did', async () => {
     const good = await engine((_body, response) => response.writeHead(200).end(answer));
     const resets = await rawEngine((socket) => socket.destroy());
     const garbage = await rawEngine((socket) => socket.write('SSH-2.0-OpenSSH\r\n'));
@@ -136,7 +136,7 @@ describe('failover', () => {
     }
   });
 
-  test('after the first byte a stream ends with an error event, and another answer is cut', async () => {
+  test('L25 after the first byte a stream ends with an error event, and another answer is cut', async () => {
     const origin = await engine((body, response) => {
       response.writeHead(200, { 'content-type': body.includes('"stream"') ? 'text/event-stream' : 'application/json' });
       response.write(sse(token('a')));
@@ -151,7 +151,7 @@ describe('failover', () => {
     await expect((async () => (await post(lintel, chat())).text())()).rejects.toThrow();
   });
 
-  test('all failed: a shaped error, each try recorded, each replica charged once', async () => {
+  test('L29 all failed: a shaped error, each try recorded, each replica charged once', async () => {
     const lintel = await gateway([await deadOrigin(), await deadOrigin(), await deadOrigin(), await deadOrigin()]);
     const response = await post(lintel, chat());
     expect(response.status).toBe(502);
@@ -189,7 +189,7 @@ describe('failover', () => {
   });
 });
 
-test('a client that leaves ends the request at its engine at once', async () => {
+test('L26 a client that leaves ends the request at its engine at once', async () => {
   let gone = 0;
   const origin = await engine((_body, response, request) => {
     request.socket.on('close', () => gone++);

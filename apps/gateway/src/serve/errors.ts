@@ -115,6 +115,13 @@ export const noneSelected = (selector: string): Refusal => ({
   retryAfterS: 2,
 });
 
+export const invalidSelector: Refusal = badRequest(
+  'invalid_external_filter',
+  'external-filter is no label selector. Write for example "tier=gold,zone in (a,b),!canary".',
+  null,
+  ['x-error-routing', 'true'],
+);
+
 export const invalidStrategy = (message: string): Refusal => ({
   status: 400,
   code: 'invalid_routing_strategy',

@@ -1,61 +1,32 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
 import { route } from '#libs/contracts';
-import { resolveProfile, selectPolicy } from '#libs/domain/route';
-import { keyAllows } from '#libs/domain/tenancy';
-import { closest, CodedError, errorCode, errorText, fnv1a32 } from '#libs/kernel';
-import type { BlockHashes } from '#libs/prefix-index';
+import { errorCode, errorText } from '#libs/kernel';
 import type { tenancy } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
+import { Answer } from './answer.ts';
 import { Attempt, endOf, retryableEnd } from './attempt.ts';
-import type { BodyScanner } from './body/body-scanner.ts';
-import { SseScanner } from './body/sse-scanner.ts';
-import { BodyTail } from './body/usage.ts';
 import type { Target } from './endpoints.ts';
+import type { Listening } from './listening.ts';
+import { listen, listenToBody, listenToDrain } from './listening.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
 import { errorBody } from './errors.ts';
-import { appendAnswerHeaders, forwardedHead, headFor, rawHeader, single } from './headers.ts';
+import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
 import { keyOf } from './keys.ts';
 import type { Plane } from './plane.ts';
-import type { RoutePlan } from './picks.ts';
 import { Account } from './record.ts';
-import type { Selector } from './selector.ts';
+import type { Routed } from './routing.ts';
+import { isRefusal, replicasOf, routed, whyNone } from './routing.ts';
 import { soundTraceparent } from './tracing.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
 
 const { AttemptEnd, Outcome } = route;
-const exchangeOf = Symbol('exchange');
-
-/** Node's own objects carry their exchange, so that one listener serves all requests. */
-interface Carrier {
-  [exchangeOf]?: Exchange;
-}
-
-const of = (carrier: unknown): Exchange => (carrier as Carrier)[exchangeOf] as Exchange;
-
-export const exchangeIn = (carrier: unknown): Exchange | undefined => (carrier as Carrier | null)?.[exchangeOf];
-
-function onRequestData(this: unknown, chunk: Buffer): void {
-  of(this).bodyData(chunk);
-}
-function onRequestEnd(this: unknown): void {
-  of(this).bodyEnd();
-}
-function onDrain(this: unknown): void {
-  of(this).clientDrained();
-}
-function onResponseClose(this: unknown): void {
-  of(this).clientClosed();
-}
-/** The response's close tells the same. */
-const ignoreError = (): void => {};
-
 const noBody: Buffer = Buffer.alloc(0);
 const never = Number.POSITIVE_INFINITY;
 
 /** One request from its first byte to its record. Every path ends in `#finish`, once. */
-export class Exchange implements Caller {
+export class Exchange implements Caller, Listening {
   readonly requestId: string;
   readonly account = new Account();
   readonly #plane: Plane;
@@ -78,21 +49,13 @@ export class Exchange implements Caller {
   #modelKnown = false;
   #span: Span | undefined;
   // Routing.
-  #plan: RoutePlan | undefined;
-  #replicas: readonly FleetReplica[] = [];
-  #selector: Selector | undefined;
-  #blocks: BlockHashes | undefined;
-  #sessionId = '';
+  #routed: Routed | undefined;
   readonly #tried: FleetReplica[] = [];
   #commonHead = '';
   // The answer.
   #attempt: Attempt | undefined;
-  #status = 0;
-  #reason = '';
-  #answerHeaders: readonly string[] = [];
+  #answer: Answer | undefined;
   #committed = false;
-  #sse: SseScanner | undefined;
-  #tail: BodyTail | undefined;
   #lastFailure = '';
   #retryAfterS: number | undefined;
 
@@ -105,10 +68,7 @@ export class Exchange implements Caller {
     this.requestId = ids.uuid();
     this.#receivedAtMs = clock.nowMs();
     this.#startMs = clock.monotonicMs();
-    (request as Carrier)[exchangeOf] = this;
-    (response as Carrier)[exchangeOf] = this;
-    response.on('close', onResponseClose);
-    request.on('error', ignoreError);
+    listen(this, request, response);
     plane.active.add(this);
   }
 
@@ -171,8 +131,7 @@ export class Exchange implements Caller {
       this.refuse(errors.tooLarge(limits.bodyBytesMax));
       return;
     }
-    this.#request.on('data', onRequestData);
-    this.#request.on('end', onRequestEnd);
+    listenToBody(this.#request);
   }
 
   bodyData(chunk: Buffer): void {
@@ -211,7 +170,8 @@ export class Exchange implements Caller {
     const plane = this.#plane;
     const { account } = this;
     const { scanner } = plane;
-    const problem = scanner.scan(this.#body);
+    const body = this.#body;
+    const problem = scanner.scan(body);
     // Also a refused request's record says what it asked for, as far as it was read.
     account.stream = scanner.stream;
     if (account.endUser === '') account.endUser = scanner.user.slice(0, plane.limits.endUserLengthMax);
@@ -221,85 +181,19 @@ export class Exchange implements Caller {
         problem.code === 'missing_model' ? 'x-error-no-model-in-request' : 'x-error-request-body-processing';
       return this.refuse(errors.badRequest(problem.code, problem.message, problem.param, [marker, 'true']));
     }
-    return this.#chooseModel(scanner) && this.#choosePlan(scanner);
-  }
-
-  #chooseModel({ model }: BodyScanner): boolean {
-    const { fleet, compat } = this.#plane;
-    if (this.#key !== undefined && !keyAllows(this.#key, model)) return this.refuse(errors.modelNotAllowed(model));
-    const replicas = fleet.replicasFor(model);
-    if (replicas === undefined) {
-      if (fleet.settling) return this.refuse(errors.modelsSettling(model));
-      const names = fleet
-        .models()
-        .flatMap(({ id }) => (this.#key === undefined || keyAllows(this.#key, id) ? [id] : []));
-      return this.refuse(errors.modelNotFound(model, compat, closest(model, names)));
-    }
+    const replicas = replicasOf(plane, scanner.model, this.#key);
+    if ('outcome' in replicas) return this.refuse(replicas);
     this.#modelKnown = true;
-    if (fleet.model(model)?.parent !== undefined) this.account.adapter = model;
-    this.#replicas = replicas;
-    return true;
-  }
-
-  #choosePlan(scanner: BodyScanner): boolean {
-    const plane = this.#plane;
-    const { account } = this;
     const { headers } = this.#request;
-    const { model, promptStart, promptEnd, maxTokens } = scanner;
-    const filter = single(headers['external-filter']);
-    if (filter !== undefined) {
-      this.#selector = plane.selectors.of(filter);
-      if (this.#selector === undefined) {
-        const message = 'external-filter is no label selector. Write for example "tier=gold,zone in (a,b),!canary".';
-        return this.refuse(errors.badRequest('invalid_external_filter', message, null, ['x-error-routing', 'true']));
-      }
-    }
-    const promptTokens = Math.ceil((promptEnd - promptStart) / bytesPerToken);
-    const inForce = selectPolicy(plane.state().route, model);
-    let plan: RoutePlan;
-    try {
-      const wanted = {
-        routingStrategy: single(headers['routing-strategy']),
-        configProfile: single(headers['config-profile']),
-      };
-      plan = plane.picks.plan(resolveProfile(inForce, wanted, { promptTokens, maxTokens }));
-    } catch (thrown) {
-      if (!(thrown instanceof CodedError) || !thrown.code.startsWith('SCHEDULING_STRATEGY')) throw thrown;
-      return this.refuse(errors.invalidStrategy([thrown.message, thrown.advice].filter(Boolean).join('. ')));
-    }
-    this.#plan = plan;
-    account.profile = plan.profile.profile;
-    const { requestsPerSecond } = plan.profile;
-    if (requestsPerSecond > 0) {
-      const name = `${model}\n${plan.profile.pipeline.policyId}\n${plan.profile.profile}`;
-      if (!plane.rates.take(name, requestsPerSecond, this.#startMs)) {
-        return this.refuse(errors.rateExceeded(requestsPerSecond));
-      }
-    }
-    if (plan.readsPrefix && promptEnd > promptStart) {
-      this.#blocks = plane.picks.blocks(model, scanner.cacheSalt, this.#body.subarray(promptStart, promptEnd));
-    }
-    account.features = {
-      bodyBytes: this.#body.length,
-      promptTokens,
-      promptTokensExact: false,
-      maxTokens,
-      sessionHash: this.#session(plan),
-      prefixBlocks: this.#blocks?.length ?? 0,
-    };
+    const { requestId } = this;
+    const nowMs = this.#startMs;
+    const found = routed(plane, { requestId, headers, scanned: scanner, body, key: this.#key, nowMs }, replicas);
+    if (isRefusal(found)) return this.refuse(found);
+    this.#routed = found;
+    account.profile = found.plan.profile.profile;
+    account.features = found.features;
+    account.adapter = found.adapter;
     return true;
-  }
-
-  /** Hash of the session that the client names, or of one made for it where the strategy needs one. */
-  #session(plan: RoutePlan): number {
-    const { headers } = this.#request;
-    const { sessionKeyBytesMax } = this.#plane.limits;
-    let session = single(headers['x-session-id']) ?? single(headers['x-aibrix-session-key']) ?? '';
-    if (session.length > sessionKeyBytesMax) session = '';
-    if (session === '' && plan.readsSession) session = this.requestId;
-    if (session === '') return 0;
-    if (plan.readsSession || headers['x-session-id'] !== undefined) this.#sessionId = session;
-    return fnv1a32(session) || 1;
   }
 
   // ---- Attempts -----------------------------------------------------------------------------------------------------
@@ -308,17 +202,10 @@ export class Exchange implements Caller {
   #try(): void {
     const plane = this.#plane;
     const { account } = this;
-    const plan = this.#plan as RoutePlan;
+    const where = this.#routed as Routed;
     const { clock } = plane.environment;
     const pickStartMs = clock.monotonicMs();
-    const picked = plane.picks.pick({
-      plan,
-      features: account.features as NonNullable<typeof account.features>,
-      blocks: this.#blocks,
-      replicas: this.#replicas,
-      tried: this.#tried,
-      selector: this.#selector,
-    });
+    const picked = plane.picks.pick(where, this.#tried);
     const pickedAtMs = clock.monotonicMs();
     account.pickUs += (pickedAtMs - pickStartMs) * 1000;
     account.pickedMs = pickedAtMs - this.#startMs;
@@ -329,8 +216,8 @@ export class Exchange implements Caller {
       return;
     }
     this.#tried.push(replica);
-    plane.picks.dispatched(this.#blocks, replica);
-    plane.metrics.prefix(this.#blocks?.length ?? 0, picked.prefixBlocksMatched);
+    plane.picks.dispatched(where.blocks, replica);
+    plane.metrics.prefix(where.features.prefixBlocks, picked.prefixBlocksMatched);
     this.#attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs);
     this.#send(this.#attempt, plane.pool(replica).acquire());
   }
@@ -356,7 +243,7 @@ export class Exchange implements Caller {
     const { endpoint, query } = this.#target;
     const credential = open && this.#request.headers.authorization !== undefined ? undefined : replica.credential;
     attempt.connection = connection;
-    this.#status = 0;
+    this.#answer = undefined;
     if (connection.connected) this.onConnected();
     else this.#deadlineMs = this.#now() + limits.connectTimeoutMs;
     connection.send(headFor(endpoint.path + query, replica.address, credential, this.#commonHead), this.#body, this);
@@ -367,17 +254,8 @@ export class Exchange implements Caller {
       this.#allFailed();
       return;
     }
-    if (this.#selector !== undefined) {
-      this.refuse(errors.noneSelected(single(this.#request.headers['external-filter']) ?? ''));
-      return;
-    }
-    const states = new Map<string, number>();
-    for (const replica of this.#replicas) {
-      const state = replica.routability();
-      states.set(state, (states.get(state) ?? 0) + 1);
-    }
-    const why = [...states].map(([state, count]) => `${count} ${state}`).join(', ');
-    this.refuse(errors.noReplica(this.account.model, why === '' ? 'none is registered' : why));
+    const selectorText = single(this.#request.headers['external-filter']) ?? '';
+    this.refuse(whyNone(this.account.model, this.#routed as Routed, selectorText));
   }
 
   #allFailed(): void {
@@ -431,11 +309,11 @@ export class Exchange implements Caller {
   onHead(status: number, reason: string, headers: readonly string[]): void {
     const attempt = this.#attempt as Attempt;
     attempt.httpStatus = status;
-    this.#status = status;
-    this.#reason = reason;
-    this.#answerHeaders = headers;
     const failed = retryableEnd(status);
-    if (failed === undefined) return;
+    if (failed === undefined) {
+      this.#answer = new Answer(status, reason, headers);
+      return;
+    }
     attempt.connection?.discard();
     const retryAfter = Number(rawHeader(headers, 'retry-after'));
     if (retryAfter > 0 && retryAfter < retryAfterSMax) this.#retryAfterS = Math.ceil(retryAfter);
@@ -445,34 +323,28 @@ export class Exchange implements Caller {
   onBody(chunk: Buffer): void {
     const attempt = this.#attempt as Attempt;
     const nowMs = this.#now();
-    if (!this.#committed) {
-      attempt.firstByteMs = this.account.firstByteMs = nowMs - this.#startMs;
-      this.#commit();
-    }
+    const answer = this.#answer as Answer;
+    const atMs = nowMs - this.#startMs;
+    if (!this.#committed) this.#commit(attempt, answer, atMs);
     this.#deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
-    if (this.#sse !== undefined) this.#sse.feed(chunk, nowMs - this.#startMs);
-    else this.#tail?.feed(chunk);
+    answer.feed(chunk, atMs);
     if (!this.#response.write(chunk)) this.#awaitClient(attempt);
   }
 
   onEnd(): void {
     const { account } = this;
-    if (!this.#committed) {
-      account.firstByteMs = (this.#attempt as Attempt).firstByteMs = this.#elapsedMs;
-      this.#commit();
-    }
-    this.#readAccounts();
-    if (this.#sse?.errorTold === true) {
+    const answer = this.#answer as Answer;
+    if (!this.#committed) this.#commit(this.#attempt as Attempt, answer, this.#elapsedMs);
+    answer.settle(account);
+    if (answer.sse?.errorTold === true) {
       this.#endAttempt(AttemptEnd.BROKEN_STREAM, 'it told an error inside the stream');
       this.#settle(Outcome.UPSTREAM_BROKEN, 'upstream_error', 'The engine told an error inside the stream.');
-    } else if (this.#status >= 400) {
-      this.#endAttempt(AttemptEnd.ANSWERED, '');
-      this.#settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${this.#status}.`);
     } else {
       this.#endAttempt(AttemptEnd.ANSWERED, '');
-      this.#settle(Outcome.COMPLETED, '', '');
+      if (answer.status < 400) this.#settle(Outcome.COMPLETED, '', '');
+      else this.#settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${answer.status}.`);
     }
-    this.#deadlineMs = this.#now() + this.#plane.limits.clientStallTimeoutMs;
+    this.#awaitEnd();
     this.#response.end();
   }
 
@@ -492,20 +364,13 @@ export class Exchange implements Caller {
   }
 
   /** The head goes out with the first byte of the body: until then another replica can still answer. */
-  #commit(): void {
+  #commit(attempt: Attempt, answer: Answer, atMs: number): void {
     this.#committed = true;
     this.#releaseBody();
-    const headers = this.#answerHeaders;
-    const out: string[] = [];
-    appendAnswerHeaders(out, headers);
-    this.#ownHeaders(out);
-    const plain = rawHeader(headers, 'content-encoding') === undefined;
-    if (plain && this.#status < 400) {
-      if (rawHeader(headers, 'content-type')?.startsWith('text/event-stream') === true) this.#sse = new SseScanner();
-      else this.#tail = new BodyTail();
-    }
-    this.account.httpStatus = this.#status;
-    this.#response.writeHead(this.#status, this.#reason, out);
+    attempt.firstByteMs = this.account.firstByteMs = atMs;
+    this.account.httpStatus = answer.status;
+    this.#ownHeaders(answer.headers);
+    this.#response.writeHead(answer.status, answer.reason, answer.headers);
   }
 
   /** Nobody will be sent it any more: streams live long, and prompts are large. */
@@ -518,11 +383,12 @@ export class Exchange implements Caller {
 
   #ownHeaders(out: string[]): void {
     out.push('request-id', this.requestId, 'x-lintel-request-id', this.requestId);
-    const plan = this.#plan;
-    if (plan === undefined) return;
-    out.push('routing-strategy', plan.profile.strategy);
-    if (plan.profile.profile !== '') out.push('x-aibrix-config-profile', plan.profile.profile);
-    if (this.#sessionId !== '') out.push('x-session-id', this.#sessionId);
+    const where = this.#routed;
+    if (where === undefined) return;
+    const { strategy, profile } = where.plan.profile;
+    out.push('routing-strategy', strategy);
+    if (profile !== '') out.push('x-aibrix-config-profile', profile);
+    if (where.sessionId !== '') out.push('x-session-id', where.sessionId);
     const replica = this.#attempt?.replica;
     if (replica !== undefined) out.push('target-pod', replica.id, 'target-pod-ip', replica.address);
   }
@@ -530,7 +396,7 @@ export class Exchange implements Caller {
   #awaitClient(attempt: Attempt): void {
     if (!this.#draining) {
       this.#draining = true;
-      this.#response.on('drain', onDrain);
+      listenToDrain(this.#response);
     }
     this.#deadlineMs = this.#now() + this.#plane.limits.clientStallTimeoutMs;
     attempt.connection?.pause();
@@ -545,36 +411,23 @@ export class Exchange implements Caller {
   /** After the first byte: a terminal event on a stream, a cut connection elsewhere; never an end that looks whole. */
   #broken(message: string): void {
     if (!this.#endAttempt(AttemptEnd.BROKEN_STREAM, message)) return;
-    this.#readAccounts();
+    const answer = this.#answer as Answer;
+    answer.settle(this.account);
     const text = `The replica failed after the answer had begun: ${message}.`;
     this.#settle(Outcome.UPSTREAM_BROKEN, 'upstream_broken', text);
-    const sse = this.#sse;
-    if (sse === undefined || rawHeader(this.#answerHeaders, 'content-length') !== undefined) {
+    if (answer.sse === undefined || answer.sized) {
       this.#response.destroy();
       return;
     }
     // An event that was cut is ended first, so that the error is an event of its own.
-    const open = sse.atLineStart ? '\n' : '\n\n';
-    this.#deadlineMs = this.#now() + this.#plane.limits.clientStallTimeoutMs;
+    const open = answer.sse.atLineStart ? '\n' : '\n\n';
+    this.#awaitEnd();
     this.#response.end(`${open}data: ${errorBody(502, 'upstream_broken', text)}\n\n`);
   }
 
-  #readAccounts(): void {
-    const { account } = this;
-    const sse = this.#sse;
-    if (sse === undefined) {
-      account.usage = this.#tail?.usage();
-      return;
-    }
-    account.tokenGaps = sse.tokenGaps;
-    account.tokenSpanMs = sse.lastTokenMs - sse.firstTokenMs;
-    account.tokenGapMsMax = sse.gapMsMax;
-    account.usage = sse.usage ?? {
-      promptTokens: account.features?.promptTokens ?? 0,
-      completionTokens: sse.tokenEvents,
-      cachedTokens: 0,
-      fromEngine: false,
-    };
+  /** All is written: the client has so long to take it. */
+  #awaitEnd(): void {
+    this.#deadlineMs = this.#now() + this.#plane.limits.clientStallTimeoutMs;
   }
 
   // ---- The end ------------------------------------------------------------------------------------------------------
@@ -603,7 +456,7 @@ export class Exchange implements Caller {
     if (allow !== undefined) headers.push('allow', allow);
     if (status === 401) headers.push('www-authenticate', 'Bearer');
     if (refusal.close === true || this.#longUnread()) headers.push('connection', 'close');
-    this.#deadlineMs = this.#now() + this.#plane.limits.clientStallTimeoutMs;
+    this.#awaitEnd();
     this.#response.writeHead(status, headers);
     this.#response.end(body);
     return false;
@@ -628,7 +481,7 @@ export class Exchange implements Caller {
     this.account.httpStatus = 200;
     const headers = ['content-type', 'application/json', 'content-length', String(Buffer.byteLength(json))];
     this.#ownHeaders(headers);
-    this.#deadlineMs = this.#now() + this.#plane.limits.clientStallTimeoutMs;
+    this.#awaitEnd();
     this.#response.writeHead(200, headers);
     this.#response.end(json);
   }
@@ -650,7 +503,7 @@ export class Exchange implements Caller {
     const { account } = this;
     const response = this.#response;
     if (account.outcome === Outcome.UNSPECIFIED) {
-      if (this.#committed) this.#readAccounts();
+      if (this.#committed) this.#answer?.settle(account);
       this.#settle(Outcome.CLIENT_GONE, 'client_gone', 'The client closed the connection.');
     } else if (account.outcome === Outcome.COMPLETED && !response.writableFinished) {
       account.outcome = Outcome.CLIENT_GONE;
@@ -706,12 +559,13 @@ export class Exchange implements Caller {
     this.#releaseBody();
     account.totalMs = this.#elapsedMs;
     const { path, operation } = this.#target.endpoint;
+    const sse = this.#answer?.sse;
     plane.metrics.observe({
       model: this.#modelKnown ? account.model : '',
       endpoint: path,
       status: account.httpStatus,
       outcome: account.outcome,
-      ttftMs: this.#sse === undefined ? account.firstByteMs : this.#sse.firstTokenMs,
+      ttftMs: sse === undefined ? account.firstByteMs : sse.firstTokenMs,
       tpotMs: account.tokenGaps === 0 ? 0 : account.tokenSpanMs / account.tokenGaps,
       totalMs: account.totalMs,
       pickUs: account.pickUs,
@@ -722,13 +576,11 @@ export class Exchange implements Caller {
     if (plane.record === undefined && this.#span === undefined) return;
     const record = account.toRecord(this.requestId, this.#receivedAtMs, path);
     if (this.#span !== undefined) {
-      plane.tracing.end(this.#span, operation, record, { tokens: this.#sse?.tokenEvents ?? 0 });
+      plane.tracing.end(this.#span, operation, record, { tokens: sse?.tokenEvents ?? 0 });
     }
     plane.record?.(record);
   }
 }
 
-/** A rule of thumb for text without a tokenizer at hand. */
-const bytesPerToken = 4;
 const retryAfterSMax = 3600;
 const unreadBytesMax = 256 * 1024;

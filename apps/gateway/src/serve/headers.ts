@@ -97,35 +97,6 @@ export function headFor(path: string, address: string, credential: string | unde
   return credential === undefined ? start + common : `${start}authorization: Bearer ${credential}\r\n${common}`;
 }
 
-/** Hop-by-hop, or ours to say. */
-const droppedFromAnswer = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'request-id',
-  'routing-strategy',
-  'target-pod',
-  'target-pod-ip',
-  'x-session-id',
-  'x-aibrix-config-profile',
-]);
-
-/** Appends an engine's headers that go on to the client. */
-export function appendAnswerHeaders(out: string[], headers: readonly string[]): void {
-  for (let index = 0; index + 1 < headers.length; index += 2) {
-    const name = headers[index] as string;
-    if (droppedFromAnswer.has(name)) continue;
-    const lower = name.toLowerCase();
-    if (droppedFromAnswer.has(lower) || lower.startsWith('x-lintel-')) continue;
-    out.push(name, headers[index + 1] as string);
-  }
-}
-
 /** The value of a header in a raw list, by its name in lower case. */
 export function rawHeader(headers: readonly string[], lower: string): string | undefined {
   for (let index = 0; index + 1 < headers.length; index += 2) {

@@ -16,12 +16,12 @@ export interface RoutePlan {
   readonly readsSession: boolean;
 }
 
+/** What a pick chooses among, and for what. */
 export interface PickRequest {
   readonly plan: RoutePlan;
   readonly features: RequestFeatures;
   readonly blocks: BlockHashes | undefined;
   readonly replicas: readonly FleetReplica[];
-  readonly tried: readonly FleetReplica[];
   readonly selector: Selector | undefined;
 }
 
@@ -73,14 +73,15 @@ export class Picks {
     return hashBlocks(cacheSalt === '' ? model : `${model}\0${cacheSalt}`, prompt);
   }
 
-  pick(request: PickRequest): Picked {
+  /** `tried` are left out. */
+  pick(request: PickRequest, tried: readonly FleetReplica[]): Picked {
     const { plan, features, blocks } = request;
     const table = this.#table;
     const rows = this.#rows;
     rows.length = 0;
     table.reset();
     // A replica that has not answered yet is asked only where none has.
-    if (!this.#collect(request, 'ready') && !this.#collect(request, 'unknown')) return none;
+    if (!this.#collect(request, tried, 'ready') && !this.#collect(request, tried, 'unknown')) return none;
     if (blocks !== undefined) {
       this.#index.match(blocks, table.ids, table.values('prefixBlocks'));
       table.agesMs('prefixBlocks').fill(0, 0, table.count);
@@ -107,7 +108,7 @@ export class Picks {
     this.#index.forgetReplica(replicaId);
   }
 
-  #collect({ replicas, tried, selector }: PickRequest, wanted: Routability): boolean {
+  #collect({ replicas, selector }: PickRequest, tried: readonly FleetReplica[], wanted: Routability): boolean {
     for (const replica of replicas) {
       if (replica.routability() !== wanted || tried.includes(replica)) continue;
       if (selector !== undefined && !selector(replica.labels)) continue;

@@ -1,0 +1,109 @@
+import { SseScanner } from './body/sse-scanner.ts';
+import { BodyTail } from './body/usage.ts';
+import type { Account } from './record.ts';
+
+/** What happens to an engine's header on its way to the client. */
+const enum Use {
+  Pass,
+  Drop,
+  ContentType,
+  ContentEncoding,
+  ContentLength,
+}
+
+const uses = new Map<string, Use>(
+  [
+    // Hop-by-hop.
+    'connection',
+    'keep-alive',
+    'proxy-connection',
+    'proxy-authenticate',
+    'te',
+    'trailer',
+    'transfer-encoding',
+    'upgrade',
+    // Ours to say.
+    'request-id',
+    'routing-strategy',
+    'target-pod',
+    'target-pod-ip',
+    'x-session-id',
+    'x-aibrix-config-profile',
+  ].map((name) => [name, Use.Drop] as const),
+);
+for (const name of ['content-type', 'Content-Type']) uses.set(name, Use.ContentType);
+for (const name of ['content-encoding', 'Content-Encoding']) uses.set(name, Use.ContentEncoding);
+for (const name of ['content-length', 'Content-Length']) uses.set(name, Use.ContentLength);
+for (const name of ['date', 'Date', 'server', 'Server']) uses.set(name, Use.Pass);
+for (const name of ['Connection', 'Keep-Alive', 'Transfer-Encoding']) uses.set(name, Use.Drop);
+
+/** An engine's answer as it goes by: its headers sorted once, its bytes read for tokens and usage. */
+export class Answer {
+  /** Headers that go on to the client; ours are appended. */
+  readonly headers: string[] = [];
+  readonly sse: SseScanner | undefined;
+  /** A length was promised to the client: nothing can be added to the body. */
+  sized = false;
+  readonly #tail: BodyTail | undefined;
+
+  constructor(
+    readonly status: number,
+    readonly reason: string,
+    headers: readonly string[],
+  ) {
+    let stream = false;
+    let plain = true;
+    const out = this.headers;
+    for (let index = 0; index + 1 < headers.length; index += 2) {
+      const name = headers[index] as string;
+      const value = headers[index + 1] as string;
+      switch (uses.get(name) ?? useOf(name)) {
+        case Use.Drop:
+          continue;
+        case Use.ContentType:
+          stream = /^text\/event-stream\b/i.test(value);
+          break;
+        case Use.ContentEncoding:
+          plain = false;
+          break;
+        case Use.ContentLength:
+          this.sized = true;
+          break;
+        default:
+      }
+      out.push(name, value);
+    }
+    if (!plain || status >= 400) return;
+    if (stream) this.sse = new SseScanner();
+    else this.#tail = new BodyTail();
+  }
+
+  /** `atMs` from the request received. */
+  feed(chunk: Buffer, atMs: number): void {
+    if (this.sse !== undefined) this.sse.feed(chunk, atMs);
+    else this.#tail?.feed(chunk);
+  }
+
+  /** Writes what was read into the request's account. */
+  settle(account: Account): void {
+    const { sse } = this;
+    if (sse === undefined) {
+      account.usage = this.#tail?.usage();
+      return;
+    }
+    account.tokenGaps = sse.tokenGaps;
+    account.tokenSpanMs = sse.lastTokenMs - sse.firstTokenMs;
+    account.tokenGapMsMax = sse.gapMsMax;
+    account.usage = sse.usage ?? {
+      promptTokens: account.features?.promptTokens ?? 0,
+      completionTokens: sse.tokenEvents,
+      cachedTokens: 0,
+      fromEngine: false,
+    };
+  }
+}
+
+function useOf(name: string): Use {
+  const lower = name.toLowerCase();
+  return uses.get(lower) ?? (lower.startsWith('x-lintel-') ? Use.Drop : Use.Pass);
+}

@@ -1,0 +1,131 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { tenancy } from '#libs/contracts';
+import { resolveProfile, selectPolicy } from '#libs/domain/route';
+import { keyAllows } from '#libs/domain/tenancy';
+import { closest, CodedError, fnv1a32 } from '#libs/kernel';
+import type { BlockHashes } from '#libs/prefix-index';
+import type { RequestFeatures } from '#libs/scheduling';
+import type { FleetReplica } from '../fleet/fleet.ts';
+import type { ScannedBody } from './body/body-scanner.ts';
+import type { Refusal } from './errors.ts';
+import * as errors from './errors.ts';
+import { single } from './headers.ts';
+import type { RoutePlan } from './picks.ts';
+import type { Plane } from './plane.ts';
+import type { Selector } from './selector.ts';
+
+/** Where a request may go, and by what rule. */
+export interface Routed {
+  readonly plan: RoutePlan;
+  readonly features: RequestFeatures;
+  readonly replicas: readonly FleetReplica[];
+  readonly selector: Selector | undefined;
+  readonly blocks: BlockHashes | undefined;
+  /** Told to the client; '' where it has no session. */
+  readonly sessionId: string;
+  /** The model's name where it is an adapter, else ''. */
+  readonly adapter: string;
+}
+
+export interface RoutedRequest {
+  readonly requestId: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly scanned: ScannedBody;
+  readonly body: Buffer;
+  /** Undefined where nobody checks keys. */
+  readonly key: tenancy.KeyIssued | undefined;
+  readonly nowMs: number;
+}
+
+/** A rule of thumb for text without a tokenizer at hand. */
+const bytesPerToken = 4;
+
+export const isRefusal = (result: Routed | Refusal): result is Refusal => 'outcome' in result;
+
+/** The replicas of a model, or why the client may not have them. */
+export function replicasOf(
+  plane: Plane,
+  model: string,
+  key: tenancy.KeyIssued | undefined,
+): readonly FleetReplica[] | Refusal {
+  const { fleet, compat } = plane;
+  if (key !== undefined && !keyAllows(key, model)) return errors.modelNotAllowed(model);
+  const replicas = fleet.replicasFor(model);
+  if (replicas !== undefined) return replicas;
+  if (fleet.settling) return errors.modelsSettling(model);
+  const names = fleet.models().flatMap(({ id }) => (key === undefined || keyAllows(key, id) ? [id] : []));
+  return errors.modelNotFound(model, compat, closest(model, names));
+}
+
+/** How to route a request for these replicas of its model. */
+export function routed(plane: Plane, request: RoutedRequest, replicas: readonly FleetReplica[]): Routed | Refusal {
+  const { headers, scanned, body } = request;
+  const { model, promptStart, promptEnd, maxTokens } = scanned;
+  const filter = single(headers['external-filter']);
+  const selector = filter === undefined ? undefined : plane.selectors.of(filter);
+  if (filter !== undefined && selector === undefined) return errors.invalidSelector;
+  const promptTokens = Math.ceil((promptEnd - promptStart) / bytesPerToken);
+  const plan = planOf(plane, headers, model, promptTokens, maxTokens);
+  if ('outcome' in plan) return plan;
+  const { requestsPerSecond, pipeline, profile } = plan.profile;
+  if (requestsPerSecond > 0) {
+    const name = `${model}\n${pipeline.policyId}\n${profile}`;
+    if (!plane.rates.take(name, requestsPerSecond, request.nowMs)) return errors.rateExceeded(requestsPerSecond);
+  }
+  const blocks =
+    plan.readsPrefix && promptEnd > promptStart
+      ? plane.picks.blocks(model, scanned.cacheSalt, body.subarray(promptStart, promptEnd))
+      : undefined;
+  const session = sessionOf(plane, request, plan);
+  const features: RequestFeatures = {
+    bodyBytes: body.length,
+    promptTokens,
+    promptTokensExact: false,
+    maxTokens,
+    sessionHash: session === '' ? 0 : fnv1a32(session) || 1,
+    prefixBlocks: blocks === undefined ? 0 : blocks.length,
+  };
+  const sessionId = plan.readsSession || headers['x-session-id'] !== undefined ? session : '';
+  const adapter = plane.fleet.model(model)?.parent === undefined ? '' : model;
+  return { plan, features, replicas, selector, blocks, sessionId, adapter };
+}
+
+function planOf(
+  plane: Plane,
+  headers: IncomingHttpHeaders,
+  model: string,
+  promptTokens: number,
+  maxTokens: number,
+): RoutePlan | Refusal {
+  const wanted = {
+    routingStrategy: single(headers['routing-strategy']),
+    configProfile: single(headers['config-profile']),
+  };
+  const inForce = selectPolicy(plane.state().route, model);
+  try {
+    return plane.picks.plan(resolveProfile(inForce, wanted, { promptTokens, maxTokens }));
+  } catch (thrown) {
+    if (!(thrown instanceof CodedError) || !thrown.code.startsWith('SCHEDULING_STRATEGY')) throw thrown;
+    return errors.invalidStrategy([thrown.message, thrown.advice].filter(Boolean).join('. '));
+  }
+}
+
+/** The session that the client names, or one made for it where the strategy needs one; '' is none. */
+function sessionOf(plane: Plane, { headers, requestId }: RoutedRequest, plan: RoutePlan): string {
+  const named = single(headers['x-session-id']) ?? single(headers['x-aibrix-session-key']) ?? '';
+  if (named !== '' && named.length <= plane.limits.sessionKeyBytesMax) return named;
+  return plan.readsSession ? requestId : '';
+}
+
+/** What stands between the client and these replicas, in words. */
+export function whyNone(model: string, { replicas, selector }: Routed, selectorText: string): Refusal {
+  const states = new Map<string, number>();
+  for (const replica of replicas) {
+    const state = replica.routability();
+    states.set(state, (states.get(state) ?? 0) + 1);
+  }
+  if (selector !== undefined && (states.has('ready') || states.has('unknown')))
+    return errors.noneSelected(selectorText);
+  const why = [...states].map(([state, count]) => `${count} ${state}`).join(', ');
+  return errors.noReplica(model, why === '' ? 'none is registered' : why);
+}
