@@ -18,7 +18,9 @@ export const limits = {
   /** Items between two pauses of a long computation, so that the API answers meanwhile. */
   itemsPerSlice: 500,
   progressMs: 1_000,
+  /** Read your writes: how long an answer waits for a sequence, and how much of that for Postgres. */
   minSeqWaitMsMax: 5_000,
+  rowsWaitMsMax: 500,
   commandDeadlineMs: 15_000,
   /** How long a list waits for the gateway's view of health and load. */
   liveViewMsMax: 750,

@@ -71,7 +71,7 @@ export async function startDiagnostics(options: DiagnosticsOptions): Promise<Run
   let app: NestFastifyApplication | undefined;
   try {
     app = await listen(core, board(core), options);
-    await Promise.race([folded, environment.timers.sleep(limits.foldStartMsMax)]);
+    await atMost(limits.foldStartMsMax, folded, environment);
   } catch (thrown) {
     await app?.close();
     await stopLoops();
@@ -88,6 +88,14 @@ export async function startDiagnostics(options: DiagnosticsOptions): Promise<Run
       await stopLoops();
     },
   };
+}
+
+/** Waits for the work, but no longer: it goes on by itself. */
+async function atMost(waitMsMax: number, work: Promise<void>, { timers }: Environment): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  const timer = timers.after(waitMsMax, () => over.resolve());
+  await Promise.race([work, over.promise]);
+  timer.cancel();
 }
 
 function board({ broker, projector, notary, fold }: Core): HealthBoard {

@@ -52,7 +52,6 @@ export class RequestsReader {
   async list(query: RequestQuery & { readonly withRecord: true }): Promise<RequestRow[]>;
   async list(query?: RequestQuery): Promise<RequestSummary[]>;
   async list(query: RequestQuery & { readonly withRecord?: boolean } = {}): Promise<RequestSummary[]> {
-    const after = query.afterId === undefined ? undefined : await this.find(query.afterId);
     return await this.#requests.read(async (rows) => {
       const builder = rows.createQueryBuilder('r');
       if (query.withRecord !== true) {
@@ -67,12 +66,13 @@ export class RequestsReader {
       if (query.tenant !== undefined) builder.andWhere('r.tenant_id = :tenant', { tenant: query.tenant });
       if (query.outcome !== undefined) builder.andWhere('r.outcome = :outcome', { outcome: query.outcome });
       if (query.replica !== undefined) builder.andWhere('r.replica_id = :replica', { replica: query.replica });
-      if (after !== undefined) {
-        builder.andWhere('(r.received_at, r.stream_seq, r.record_index) < (:at, :streamSeq, :recordIndex)', {
-          at: new Date(after.receivedAtMs),
-          streamSeq: after.streamSeq,
-          recordIndex: after.recordIndex,
-        });
+      if (query.afterId !== undefined) {
+        // Compared in the database: a row's time is finer than the milliseconds that come out of it.
+        builder.andWhere(
+          `(r.received_at, r.stream_seq, r.record_index) < (select received_at, stream_seq, record_index
+             from lintel.requests_view where request_id = :afterId order by received_at desc limit 1)`,
+          { afterId: query.afterId },
+        );
       }
       const newestFirst = { 'r.received_at': 'DESC', 'r.stream_seq': 'DESC', 'r.record_index': 'DESC' } as const;
       return await builder.orderBy(newestFirst).limit(bounded(query.limit)).getMany();

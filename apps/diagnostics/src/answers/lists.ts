@@ -18,6 +18,8 @@ import { newestRecords } from './read-frames.ts';
 export interface ListQuery {
   /** The answer holds everything up to this sequence. */
   readonly minSeq: number;
+  /** How long it waits for that. */
+  readonly waitMs: number;
 }
 
 export interface RequestQuery {
@@ -34,7 +36,7 @@ export interface RequestQuery {
 /** Rows where Postgres has them up to `minSeq`, else the fold of the log in memory; the note says why. */
 async function fromRowsOrFold<Item>(
   core: Core,
-  { minSeq }: ListQuery,
+  { minSeq, waitMs }: ListQuery,
   projection: string,
   fromRows: (readers: Readers) => Promise<Item[]>,
   fromFold: (state: FleetState) => Item[],
@@ -44,7 +46,8 @@ async function fromRowsOrFold<Item>(
   let note = why;
   if (readers !== undefined) {
     try {
-      const reached = minSeq === 0 || (await readers.checkpoints.waitFor(projection, minSeq, limits.liveViewMsMax));
+      const reached =
+        minSeq === 0 || (await readers.checkpoints.waitFor(projection, minSeq, Math.min(waitMs, limits.rowsWaitMsMax)));
       const checkpoint = await readers.checkpoints.live(projection);
       if (reached && checkpoint !== undefined && !checkpoint.stale) {
         return { durability, atSeq: checkpoint.seq, items: await fromRows(readers) };
@@ -54,7 +57,7 @@ async function fromRowsOrFold<Item>(
       note = `Postgres could not answer: ${errorText(thrown)}`;
     }
   }
-  const { state, seq } = await core.fold.at(minSeq);
+  const { state, seq } = await core.fold.at(minSeq, waitMs);
   return { durability, atSeq: seq, items: fromFold(state.fleet), note: `${note}: told from the log in memory` };
 }
 

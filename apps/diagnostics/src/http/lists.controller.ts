@@ -24,7 +24,10 @@ import { AdminGuard } from './admin.guard.ts';
 import { given, limitUpTo, moment, sequence, text } from './given.ts';
 import { answerLines } from './lines.ts';
 
-const listGiven = z.object({ minSeq: sequence.default(0) });
+const listGiven = z.object({
+  minSeq: sequence.default(0),
+  waitMs: limitUpTo(limits.minSeqWaitMsMax).default(limits.minSeqWaitMsMax),
+});
 const requestsGiven = z.object({
   limit: limitUpTo(limits.listRowsMax).default(50),
   model: text(256).optional(),

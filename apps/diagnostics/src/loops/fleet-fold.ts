@@ -89,7 +89,10 @@ export class FleetFold {
    * The state, at least up to `minSeq`. Read it at once: it moves on.
    * @throws FOLD_UNAVAILABLE the log could not be read yet · FOLD_BEHIND
    */
-  async at(minSeq = 0): Promise<{ readonly state: Folded; readonly seq: number }> {
+  async at(
+    minSeq = 0,
+    waitMs: number = limits.minSeqWaitMsMax,
+  ): Promise<{ readonly state: Folded; readonly seq: number }> {
     const fold = this.#fold;
     if (fold === undefined) {
       throw new CodedError('FOLD_UNAVAILABLE', `the log was not read yet: ${this.#failure?.message ?? 'starting'}`, {
@@ -101,7 +104,7 @@ export class FleetFold {
         advice: 'Run lintel verify; an event of a newer version needs a newer diagnostics.',
       });
     }
-    await fold.waitFor(minSeq, limits.minSeqWaitMsMax);
+    await fold.waitFor(minSeq, waitMs);
     return { state: fold.state, seq: fold.headSeq };
   }
 
