@@ -1,5 +1,5 @@
 // What the benches share: parts from dist, medians, CPU time of a process, pinning, servers of one bench.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,6 +67,11 @@ export const cores =
     ? { load: '0', test: '1', said: 'pinned' }
     : { load: '', test: '', said: 'not pinned' };
 
+/** This process and all that it starts without naming a core go to the core of the load. */
+export function pinSelf() {
+  if (cores.load !== '') spawnSync('taskset', ['-a', '-cp', cores.load, String(process.pid)]);
+}
+
 const children = new Set();
 
 /** A child process on one core. Its output is kept to be shown when it fails. */
@@ -90,12 +95,14 @@ export function start(core, command, args, options = {}) {
 
 /** A child that says `{"ready":true,…}` on a line once it serves. */
 export async function ready(child, name) {
-  return await until(`${name} ready\n`, () => {
-    if (child.exitCode !== null) throw new Error(`${name} ended`);
+  return await until(`${name} ready`, () => {
     const line = /^\{"ready".*\}$/m.exec(child.output)?.[0];
-    return line === undefined ? undefined : JSON.parse(line);
-  }).catch((error) => {
-    throw new Error(`${error.message}${child.output}`);
+    if (line !== undefined) return JSON.parse(line);
+    if (child.exitCode !== null) return { failed: true };
+    return undefined;
+  }).then((said) => {
+    if (said.failed === true) throw new Error(`${name} ended: ${child.output}`);
+    return said;
   });
 }
 
