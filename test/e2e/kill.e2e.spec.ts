@@ -113,7 +113,7 @@ afterAll(async () => {
 });
 
 describe('kill -9 under load', () => {
-  test('of an engine: no client whose answer had not begun sees an error, and it is used again when it is back', async () => {
+  test('L25 of an engine: no client whose answer had not begun sees an error, and it is used again when it is back', async () => {
     const load = startLoad(lintel, clients);
     await served(load, 30);
     await engineToKill.program.end('SIGKILL');
@@ -129,7 +129,7 @@ describe('kill -9 under load', () => {
     }, recoverMsMax);
   });
 
-  test('of the broker: no acknowledged commit and no record of an answered request is lost', async () => {
+  test('L2 L8 of the broker: no acknowledged commit and no record of an answered request is lost', async () => {
     const load = startLoad(lintel, clients);
     const commands = startCommands('broker');
     const { acknowledged } = commands;
@@ -150,7 +150,7 @@ describe('kill -9 under load', () => {
     expect(await api<VerifyAnswer>('/verify', 'POST', {})).toMatchObject({ ok: true, forked: 0 });
   });
 
-  test('of the database: no client notices, and its rows follow', async () => {
+  test('L4 of the database: no client notices, and its rows follow', async () => {
     const load = startLoad(lintel, clients);
     await served(load, 20);
     process.kill(await pidIn('postgres', 'data', 'postmaster.pid'), 'SIGKILL');
@@ -164,7 +164,7 @@ describe('kill -9 under load', () => {
     expect(await api<VerifyAnswer>('/verify', 'POST', { projections: true })).toMatchObject({ ok: true });
   });
 
-  test('of Lintel itself: no acknowledged commit is lost, of the records only those of the last moment', async () => {
+  test('L2 of Lintel itself: no acknowledged commit is lost, of the records only those of the last moment', async () => {
     const load = startLoad(lintel, clients);
     const commands = startCommands('gateway');
     await served(load, 40);

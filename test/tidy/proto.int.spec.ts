@@ -16,6 +16,6 @@ test('proto/ follows the style that buf checks', () => {
   expect(buf('lint')).toEqual({ status: 0, output: '' });
 });
 
-test('proto/ can still read what the last landed version wrote', () => {
+test('L18 proto/ can still read what the last landed version wrote', () => {
   expect(buf('breaking', '--against', 'proto/landed.binpb')).toEqual({ status: 0, output: '' });
 });

@@ -286,7 +286,7 @@ describe('an archive', () => {
     await nats?.stop();
   });
 
-  test('is exported, verified offline, restored into an empty broker, and exported again: equal', async () => {
+  test('L10 is exported, verified offline, restored into an empty broker, and exported again: equal', async () => {
     expect((await ask('archive', 'export', '-o', archive)).code).toBe(0);
     const { publicKey } = JSON.parse((await ask('status', '--json')).out).notary;
     expect((await lintel(['verify', '--archive', archive, '--trusted-key', publicKey])).code).toBe(0);

@@ -96,7 +96,7 @@ describe('text', () => {
 });
 
 describe('a client that leaves', () => {
-  test.each([true, false])('ends its request and frees its blocks; stream: %s', async (stream) => {
+  test.each([true, false])('L26 ends its request and frees its blocks; stream: %s', async (stream) => {
     const sim = await startEngineSim({ paceMs: 2, models: ['m'] });
     const leaving = new AbortController();
     const body = { max_tokens: 5000, ignore_eos: true, stream, n: 2 };

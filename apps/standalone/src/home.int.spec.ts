@@ -78,6 +78,6 @@ describe('a home', () => {
   });
 });
 
-test('keys are stored as sha256', () => {
+test('L23 keys are stored as sha256', () => {
   expect(hashKey('lk-dev')).toBe('fc34960f03887f17c154ec814fba84cea41c50e67401e77c52d4bf260b1ce587');
 });

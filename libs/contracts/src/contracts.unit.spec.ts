@@ -30,11 +30,11 @@ function withoutDefaults(value: unknown): unknown {
 describe('golden files', () => {
   const registry = new EventRegistry();
 
-  test.each(golden)('$name decodes, and encodes to what it was', ({ context, type, data }) => {
+  test.each(golden)('L18 $name decodes, and encodes to what it was', ({ context, type, data }) => {
     expect(registry.encode(context, type, registry.decode(context, type, data))).toEqual(withoutDefaults(data));
   });
 
-  test('every event type has one at its level', () => {
+  test('L18 every event type has one at its level', () => {
     const missing = eventTypes.filter(
       ({ context, type, sinceLevel }) =>
         !golden.some((file) => file.context === context && file.type === type && file.level === sinceLevel),
@@ -80,7 +80,7 @@ describe('subjects', () => {
     });
   });
 
-  test('user text never becomes a subject', () => {
+  test('L19 user text never becomes a subject', () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         if (isSubjectId(text)) expect(subjects.requests(text)).toBe(`lintel.rq.${text}`);

@@ -111,11 +111,11 @@ function life(seed: number): string {
 }
 
 describe('laws of the engine model', () => {
-  test('requests and KV blocks are conserved and time goes forward, over 40 seeds', () => {
+  test('L16 requests and KV blocks are conserved and time goes forward, over 40 seeds', () => {
     for (let seed = 1; seed <= 40; seed++) life(seed);
   });
 
-  test('the same seed gives the same bytes', () => {
+  test('L12 the same seed gives the same bytes', () => {
     for (const seed of [3, 14, 159]) expect(life(seed)).toBe(life(seed));
   });
 });

@@ -66,7 +66,7 @@ describe.each(['oldest', 'newest'] as const)('JetStream of the %s server', (vers
     };
   });
 
-  versionsContract('NatsEventLog', async () => {
+  versionsContract('L11 NatsEventLog', async () => {
     const link = await empty();
     return { log: new NatsEventLog(link), readers: new NatsReaderRegistry(link), stop: () => link.close() };
   });

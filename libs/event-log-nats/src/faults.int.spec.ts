@@ -171,7 +171,7 @@ describe.each(['oldest', 'newest'] as const)('faults, on the %s server', (versio
     expect(verdicts).toEqual(['accepted', 'forked', 'forked', 'accepted']);
   });
 
-  test('a full log refuses loudly and keeps what it has', async () => {
+  test('L21 a full log refuses loudly and keeps what it has', async () => {
     const nats = await launch();
     const link = await nats.connect();
     await ensureStreams(link, { bounds: { eventsBytesMax: 20_000 } });
@@ -189,7 +189,7 @@ describe.each(['oldest', 'newest'] as const)('faults, on the %s server', (versio
     await log.append(sampleCommit({ id: 'more', commitId: 'more' }), emptyHead);
   });
 
-  test("services write their own context's subjects only, and none can delete, purge or change a stream", async () => {
+  test("L20 services write their own context's subjects only, and none can delete, purge or change a stream", async () => {
     const nats = await launch();
     await ensureStreams(await nats.connect());
     const gateway = await nats.connect('gateway');

@@ -40,7 +40,7 @@ describe.each(['oldest', 'newest'] as const)('a reactor on the %s server', (vers
       deliveriesMax: 2,
     });
 
-  test('each accepted commit has its effect; a forked one has none; a restart goes on where it was', async () => {
+  test('L9 each accepted commit has its effect; a forked one has none; a restart goes on where it was', async () => {
     const seen: string[] = [];
     const first = reactor('first', async (id) => void seen.push(id));
     await first.start();
@@ -56,7 +56,7 @@ describe.each(['oldest', 'newest'] as const)('a reactor on the %s server', (vers
     await second.stop();
   });
 
-  test('what fails comes again, then lies with the dead letters, is shown, driven again and gone', async () => {
+  test('L9 what fails comes again, then lies with the dead letters, is shown, driven again and gone', async () => {
     let healthy = false;
     const seen: string[] = [];
     const failing = reactor('failing', async (id) => {

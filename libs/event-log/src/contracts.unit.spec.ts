@@ -33,7 +33,7 @@ readerRegistryContract('MemoryReaderRegistry', async () => {
   const readers = new MemoryReaderRegistry({ nowMs: () => nowMs, monotonicMs: () => nowMs }, 1_000);
   return { readers, expire: async () => void (nowMs += 1_001) };
 });
-versionsContract('MemoryEventLog', async () => ({
+versionsContract('L11 MemoryEventLog', async () => ({
   log: new MemoryEventLog({ clock: systemClock }),
   readers: new MemoryReaderRegistry(systemClock),
 }));

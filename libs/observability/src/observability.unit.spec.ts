@@ -31,7 +31,7 @@ test('a bounded label folds what comes after its bound', () => {
   expect(['a', 'b', 'c', 'a'].map((value) => label.of(value))).toEqual(['a', 'b', 'other', 'a']);
 });
 
-test('secrets are not printed', () => {
+test('L23 secrets are not printed', () => {
   const lines: string[] = [];
   const logger = createLogger({ name: 't', stream: { write: (line) => void lines.push(line) } });
   logger.info({ authorization: 'Bearer x', request: { apiKey: 'lk-secret' } }, 'seen');

@@ -89,7 +89,7 @@ describe('PrefixIndex', () => {
     forget: fc.integer({ min: 0, max: 5 }).map((n) => n === 0),
   });
 
-  test('says what brute force says while nothing is evicted', () => {
+  test('L17 says what brute force says while nothing is evicted', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), prompt, (steps, asked) => {
         const index = new PrefixIndex();
@@ -110,7 +110,7 @@ describe('PrefixIndex', () => {
     );
   });
 
-  test('never holds more than its bound and never claims more than was inserted', () => {
+  test('L17 never holds more than its bound and never claims more than was inserted', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), prompt, (steps, asked) => {
         const index = new PrefixIndex({ blocksMax: 12 });

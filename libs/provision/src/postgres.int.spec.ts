@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { ProvidedPostgres } from '#libs/provision';
 import { providePostgres } from '#libs/provision';
+import { postgresUser } from './postgres-user.ts';
 
 const lines: string[] = [];
 const log = (line: string): void => void lines.push(line);
@@ -99,6 +100,21 @@ describe('providePostgres', () => {
     await started.stop();
   });
 
+  test('the account finds programs under such a folder, and has no other right of root', async () => {
+    const closed = join(home, 'closed-programs');
+    await mkdir(closed, { mode: 0o700 });
+    const program = join(closed, 'program');
+    await copyFile('/bin/sh', program);
+    await chmod(program, 0o755);
+    const user = await postgresUser([program]);
+    const code = async (command: string): Promise<number | null> =>
+      await new Promise((done) =>
+        user.spawn('/bin/sh', ['-c', command], { stdio: 'ignore', cwd: '/' }).once('exit', done),
+      );
+    expect(await code(`test -x ${program} && exec ${program} -c true`)).toBe(0);
+    if (process.getuid?.() === 0) expect(await code(`echo x > ${closed}/written`)).not.toBe(0);
+  });
+
   test('a given server that is not there is an error that says what to do', async () => {
     await expect(providePostgres({ home, log, existingUrl: 'postgres://a:b@127.0.0.1:1/x' })).rejects.toMatchObject({
       code: 'POSTGRES_UNREACHABLE',
@@ -114,7 +130,7 @@ describe('providePostgres', () => {
     await expect(providePostgres({ home: folder, log })).rejects.toMatchObject({ code: 'POSTGRES_VERSION_DIFFERS' });
   });
 
-  test('the password stands in no line that was said', async () => {
+  test('L23 the password stands in no line that was said', async () => {
     const password = (await readFile(join(home, 'postgres/password'), 'utf8')).trim();
     expect(lines.join('\n')).not.toContain(password);
   });

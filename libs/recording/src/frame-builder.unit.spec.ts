@@ -92,7 +92,7 @@ test('long texts are cut and a record beyond the bound is refused whole', () => 
   expect(builder.count).toBe(0);
 });
 
-test('a recorded decision executes again to the same choice, and a changed one is caught', () => {
+test('L15 a recorded decision executes again to the same choice, and a changed one is caught', () => {
   const strategies = [
     'prefix-cache',
     'least-kv-cache',

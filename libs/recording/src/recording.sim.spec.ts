@@ -194,7 +194,7 @@ test('a bus that hangs does not hold frames in memory', async () => {
   expect((await stored()).ids).toEqual(['a', 'b', 'c']);
 });
 
-test('with memory and disk full the gap is counted, recorded, and its frame number used again', async () => {
+test('L8 with memory and disk full the gap is counted, recorded, and its frame number used again', async () => {
   const { record, recorder } = boot('b1', 0);
   stream.mode = 'away';
   const total = recordingLimits.framesQueuedMax + 10;
@@ -237,7 +237,7 @@ test('stop sends what is left, or leaves it on disk', async () => {
   expect(new Spool({ folder }).frames).toBe(1);
 });
 
-test('under any order of faults and kills: what was told as spooled or stored arrives once and in order', async () => {
+test('L8 under any order of faults and kills: what was told as spooled or stored arrives once and in order', async () => {
   for (let seed = 1; seed <= 60; seed++) {
     rmSync(folder, { recursive: true });
     const rng = new SeededRng(seed);

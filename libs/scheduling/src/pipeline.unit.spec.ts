@@ -115,12 +115,12 @@ describe('unknown is a state', () => {
     [{ inflight: 5 }, 'unknown:kvUse'],
     [{ inflight: 5, kvUse: [0.01, 60_000] as const }, 'stale:kvUse'],
     [{ inflight: 5, kvUse: [0.01, Number.NaN] as const }, 'stale:kvUse'],
-  ])('one replica without a fresh kvUse: all go by load, said in a note', (silent, note) => {
+  ])('L14 one replica without a fresh kvUse: all go by load, said in a note', (silent, note) => {
     const decision = use('least-kv-cache').decide(request(), table(silent, { inflight: 1, kvUse: 0.9 }), 1);
     expect([decision.chosen, decision.notes]).toEqual([1, [note]]);
   });
 
-  test('without any signal it is said, not silent', () => {
+  test('L14 without any signal it is said, not silent', () => {
     expect(use('least-request').decide(request(), table({}, {}), 1).notes).toEqual(['unknown:inflight']);
   });
 
@@ -152,7 +152,7 @@ const strategies = fc.constantFrom(
 const features = fc.record({ prefixBlocks: fc.nat(20), sessionHash: fc.nat() }).map(request);
 
 describe('laws over any input', () => {
-  test('decide is pure, chooses a kept one with a score in [0, 1], and buffers leak nothing between picks', () => {
+  test('L13 decide is pure, chooses a kept one with a score in [0, 1], and buffers leak nothing between picks', () => {
     const scheduler = new Scheduler();
     fc.assert(
       fc.property(strategies, features, rows, fc.nat(), (name, asked, given, seed) => {

@@ -69,7 +69,7 @@ describe('the circuit of a replica', () => {
     expect(closed.stateAt(0)).toBe('closed');
   });
 
-  test('law: while it does not close, it admits at most one request per least open time', () => {
+  test('L29 while it does not close, it admits at most one request per least open time', () => {
     const step = fc.record({ waitMs: fc.nat(3 * openMsMin), verdict: fc.constantFrom<Verdict>('failure', 'neutral') });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {

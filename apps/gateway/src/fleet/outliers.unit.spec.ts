@@ -49,7 +49,7 @@ describe('who stands out by failures', () => {
     expect(found(one('a', 100, 50), one('b', 100, 90), one('c', 900, 0))).toEqual(['b']);
   });
 
-  test('law: never more than the share of the replicas of any model', () => {
+  test('L29 never more than the share of the replicas of any model', () => {
     const replica = fc.record({
       requests: fc.nat(200),
       failed: fc.double({ min: 0, max: 1, noNaN: true }),

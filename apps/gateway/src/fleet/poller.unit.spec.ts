@@ -84,7 +84,7 @@ describe('the poller of a replica', () => {
     expect(runningMax()).toBe(1);
   });
 
-  test('a replica that hangs is not asked twice at once', async () => {
+  test('L30 a replica that hangs is not asked twice at once', async () => {
     const hang = Promise.withResolvers<ProbeResult>();
     const { time, poller, asked } = polled(
       { ...vllm, '/health': () => hang.promise },
@@ -119,7 +119,7 @@ describe('the poller of a replica', () => {
     expect(last().healthy).toBe(false);
   });
 
-  test('values that come no more stay, with their age; never seen ones are unknown', async () => {
+  test('L14 values that come no more stay, with their age; never seen ones are unknown', async () => {
     const answers: Answers = { ...vllm };
     const { time, poller, last } = polled(answers);
     poller.start(0);

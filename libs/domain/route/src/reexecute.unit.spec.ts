@@ -70,7 +70,7 @@ function frame(): route.RecordFrame {
 }
 
 describe('reexecute', () => {
-  test('gives the recorded decision again', () => {
+  test('L15 gives the recorded decision again', () => {
     expect(reexecute(frame(), 0)).toEqual({ equal: true, picks: 1 });
     expect(reexecute(frame(), 1)).toEqual({ equal: true, picks: 0 });
   });
@@ -97,7 +97,7 @@ describe('reexecute', () => {
     expect(reexecute(changed, 0)).toMatchObject({ equal: false, ...expected });
   });
 
-  test('a plugin version that is no longer present is said, never guessed', () => {
+  test('L15 a plugin version that is no longer present is said, never guessed', () => {
     const changed = frame();
     const spec = resolveStrategy('prefix-cache');
     const old = { ...spec, picker: { ...spec.picker, version: 99 } };

@@ -61,7 +61,7 @@ describe('planConfiguration', () => {
     expect(apply(state, desired([]))).toEqual([]);
   });
 
-  test('refuses the whole where one part is refused', () => {
+  test('L22 refuses the whole where one part is refused', () => {
     const broken = { ...desired(['r1']), policies: [{ policyId: 'p', models: ['*'], lockedStrategy: 'nope' }] };
     expect(() => planConfiguration(broken, emptyRouteState(), options)).toThrow(
       expect.objectContaining({ code: 'SCHEDULING_STRATEGY_UNKNOWN' }),

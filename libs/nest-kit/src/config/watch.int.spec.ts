@@ -24,7 +24,7 @@ async function until(count: number): Promise<void> {
   while (seen.length < count && Date.now() < deadline) await systemTimers.sleep(20);
 }
 
-test('a valid edit is handed on, an invalid one is refused once, a removed file too', async () => {
+test('L22 a valid edit is handed on, an invalid one is refused once, a removed file too', async () => {
   const file = join(folder, 'lintel.yaml');
   await writeFile(file, 'open: false\n');
   watch = watchConfig(file, contentHash('open: false\n'), systemTimers, {

@@ -77,7 +77,7 @@ export function versionsContract(name: string, make: () => Promise<VersionsUnder
         { commandId },
       );
 
-    test('L11 the new type waits for the old reader, which reads on meanwhile; upgraded, it reads everything', async () => {
+    test('the new type waits for the old reader, which reads on meanwhile; upgraded, it reads everything', async () => {
       const { log, readers } = under;
       const old = await follow(older);
       const fresh = await follow(newer);
