@@ -125,6 +125,11 @@ async function newcomer() {
       output.slice(-2_000),
     );
     if (!existsSync(connectionFile)) return;
+    expect(
+      'with a broker and a database',
+      /✓ broker +nats-server/.test(output) && /✓ database +Postgres/.test(output),
+      '',
+    );
     const { gatewayUrl, pid } = JSON.parse(readFileSync(connectionFile, 'utf8'));
     const within = { signal: AbortSignal.timeout(requestMsMax) };
     const ready = await fetch(`${gatewayUrl}/ready`, within);

@@ -11,6 +11,9 @@ export type BrokerPlace =
   | { readonly kind: 'nats'; address(user: NatsUser, instance: string): BrokerAddress }
   | { readonly kind: 'memory'; readonly advice: string };
 
+/** Of a reason in a step's line; all of it stands in the log. */
+const reasonLengthMax = 120;
+
 function killNow(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid !== undefined) process.kill(pid, signal);
 }
@@ -77,7 +80,7 @@ export async function startDatabase(
       } catch (error) {
         if (given !== undefined) throw error; // asked for: going on without it would hide a mistake
         log(`postgres: ${errorText(error)}`);
-        return { missing: errorText(error) };
+        return { missing: errorText(error).split('\n')[0]?.slice(0, reasonLengthMax) ?? '' };
       }
     },
     (found) =>

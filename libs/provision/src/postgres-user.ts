@@ -43,11 +43,19 @@ async function closedFolder(path: string, account: Account): Promise<string | un
   }
 }
 
+/**
+ * Root's right to pass through and read, and nothing else of root. Without the bit, access(2), by which initdb looks for its server,
+ * would leave that right out for an account that is not root.
+ */
+const rights = [
+  '--securebits=+no_setuid_fixup',
+  '--inh-caps=+dac_read_search',
+  '--ambient-caps=+dac_read_search',
+] as const;
+
 async function hasSetpriv(): Promise<boolean> {
   return await new Promise((done) => {
-    const child = spawn('setpriv', ['--inh-caps=+dac_override', '--ambient-caps=+dac_override', 'true'], {
-      stdio: 'ignore',
-    });
+    const child = spawn('setpriv', [...rights, 'true'], { stdio: 'ignore' });
     child.on('error', () => done(false));
     child.on('exit', (code) => done(code === 0));
   });
@@ -90,7 +98,6 @@ export async function postgresUser(paths: readonly string[]): Promise<PostgresUs
     );
   }
   const identity = [`--reuid=${account.uid}`, `--regid=${account.gid}`, '--clear-groups'];
-  const rights = ['--inh-caps=+dac_override', '--ambient-caps=+dac_override'];
   return {
     own,
     spawn: (program, args, options) =>
