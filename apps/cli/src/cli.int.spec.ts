@@ -384,9 +384,11 @@ describe('finding the server', () => {
       await lintel(['state', '--home', gone.folder]),
       await lintel(['state', '--home', alive.folder]),
     ];
-    await Promise.all([gone.remove(), alive.remove()]);
     expect(dead).toMatchObject({ code: 4, err: expect.stringContaining('has ended [LINTEL_NOT_RUNNING]') });
+    const status = await lintel(['status', '--home', gone.folder]);
+    expect(status).toMatchObject({ code: 4, err: expect.stringContaining('LINTEL_NOT_RUNNING') });
     expect(deaf).toMatchObject({ code: 4, err: expect.stringContaining('nobody listens there (ECONNREFUSED)') });
+    await Promise.all([gone.remove(), alive.remove()]);
   });
 
   test('--api needs a key, unless it is the one of the home', async () => {

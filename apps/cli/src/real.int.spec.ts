@@ -342,6 +342,7 @@ describe('an archive', () => {
     const locked = await lintel(['archive', 'import', archive, '--home', fresh.folder]);
     await fresh.remove();
     expect([restored.code, restored.out]).toEqual([0, expect.stringContaining('read back, they verify')]);
+    expect(restored.out).toContain(`lintel up --home ${fresh.folder}`);
     expect(twice).toMatchObject({ code: 5, err: expect.stringContaining('the log holds 4 commits') });
     expect(locked).toMatchObject({ code: 5, err: expect.stringContaining(`a Lintel (pid ${process.pid}) runs in`) });
   });

@@ -100,6 +100,8 @@ async function lockOwner(home: string): Promise<number | undefined> {
 interface Opened {
   readonly broker: Broker;
   readonly where: string;
+  /** Of a managed server. */
+  readonly home?: string;
   close(): Promise<void>;
 }
 
@@ -143,6 +145,7 @@ async function openBroker(cli: Cli): Promise<Opened> {
     return {
       broker,
       where: home,
+      home,
       close: async () => {
         await broker.close();
         await nats.stop();
@@ -170,12 +173,12 @@ export async function importCommand(cli: Cli, [file = '']: readonly string[], fl
       cli.note(renderArchive(file, verdict, trusted !== undefined, { ...cli.layout, paint: cli.notePaint }));
     throw unverified(file, verdict);
   }
-  const { broker, where, close } = await openBroker(cli);
+  const { broker, where, home, close } = await openBroker(cli);
   try {
     const imported = await importArchive(archiveLines(file), broker, (commits) =>
       cli.progress(`${plural(commits, 'commit')} of ${verdict.report.commits} written`),
     );
-    await cli.answer({ file, where, ...imported }, (layout) => renderImported(file, where, imported, layout));
+    await cli.answer({ file, where, ...imported }, (layout) => renderImported(file, where, imported, layout, home));
     return imported.ok ? exitCodes.ok : exitCodes.no;
   } finally {
     await close().catch((thrown: unknown) => cli.note(`while closing: ${errorText(thrown)}`));

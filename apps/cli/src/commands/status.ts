@@ -2,7 +2,7 @@ import type { NotaryAnswer } from '#libs/domain/diag';
 import { CodedError, errorText } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import { ApiClient } from '../http/client.ts';
-import { networkText } from '../http/find-server.ts';
+import { networkText, unreachable } from '../http/find-server.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import type { AppStatus } from '../render/status.ts';
@@ -48,7 +48,8 @@ export async function status(cli: Cli): Promise<ExitCode> {
     },
     (layout) => renderStatus(apps, layout, notary),
   );
-  if (apps.every(({ ready }) => ready === undefined)) return exitCodes.unreachable;
+  // What nobody answered for is said once more as what it is: never started, ended, or deaf.
+  if (apps.every(({ ready }) => ready === undefined)) throw unreachable(server, new Error('none of its apps answers'));
   return apps.every(({ ready }) => ready === true) ? exitCodes.ok : exitCodes.no;
 }
 

@@ -129,6 +129,7 @@ export function renderImported(
   where: string,
   imported: { readonly commits: number; readonly anchors: number; readonly lastSeq: number; readonly ok: boolean },
   layout: Layout,
+  home?: string,
 ): string {
   const { commits, anchors, lastSeq, ok } = imported;
   const { paint } = layout;
@@ -144,6 +145,12 @@ export function renderImported(
         ['into', clean(where)],
         ['last', `#${lastSeq}`],
         ['times', 'commits keep the time at which they were decided; as stored they count from now'],
+        [
+          'next',
+          home === undefined
+            ? ''
+            : clean(`copy api-key and keys/ of the old home to ${home}, then lintel up --home ${home}`),
+        ],
       ],
       layout,
     ),
