@@ -22,6 +22,7 @@ export class Clients implements Actor {
   readonly #handlers = new Map<SimProcess, CommandHandler>();
   readonly #commands: Command[] = [];
   #open = 0;
+  #given = 0;
 
   constructor(
     private readonly stage: Stage,
@@ -109,7 +110,8 @@ export class Clients implements Actor {
     const late = time.at(clientTimeoutMs, `client waits no longer for ${id}`, undefined, () => this.#submit(command));
     time.at(1, `command ${id}`, writer.life, () => {
       const handler = this.#handlers.get(writer) as CommandHandler;
-      handler.handle(tally, aggregateId, { commandId: id, id: aggregateId }, { commandId: id }).then(
+      const commandId = this.stage.plants.clientsRenameRetries === true ? `${id}/${++this.#given}` : id;
+      handler.handle(tally, aggregateId, { commandId: id, id: aggregateId }, { commandId }).then(
         (handled) => {
           late.cancelled = true;
           this.#onHandled(command, handled);

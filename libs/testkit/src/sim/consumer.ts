@@ -23,6 +23,8 @@ export class SimConsumer {
   constructor(
     private readonly time: VirtualTime,
     private readonly broker: SimBroker,
+    /** A broken one forgets what was not acknowledged. */
+    private readonly redelivers: boolean,
   ) {}
 
   /** Everything stored was delivered and acknowledged. */
@@ -72,6 +74,7 @@ export class SimConsumer {
   }
 
   #redeliverIn(delayMs: number, seq: number, deliveries: number): void {
+    if (!this.redelivers) return;
     this.time.at(delayMs, 'redelivery', undefined, () => {
       if (this.#deliveries.get(seq) !== deliveries || this.#again.includes(seq)) return;
       this.#again.push(seq);

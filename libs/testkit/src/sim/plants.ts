@@ -1,5 +1,5 @@
-import type { Appended, EventLog, PreparedCommit, StoredCommit } from '#libs/event-log';
-import { commitHash } from '#libs/event-log';
+import type { Appended, EventLog, PreparedCommit, SnapshotStore, StoredCommit } from '#libs/event-log';
+import { commitHash, sha256Hex } from '#libs/event-log';
 import { CodedError } from '#libs/kernel';
 import type { Generation, Move } from '#libs/projections';
 import { Changes, MemoryProjectionStore } from '#libs/projections';
@@ -7,6 +7,7 @@ import type { SealedFrame, SpoolOptions } from '#libs/recording';
 import type { ServedStore } from './database.ts';
 import { WatchedSpool } from './gateway.ts';
 import type { ReaderOptions, SimReader } from './readers.ts';
+import { realReader } from './readers.ts';
 import type { Settle } from './simulated-log.ts';
 import { addToDigest, emptyDigest } from './tally.ts';
 
@@ -21,6 +22,9 @@ export interface Plants {
   readonly makeSpool?: (options: SpoolOptions, onKept: (msgId: string) => void) => WatchedSpool;
   readonly acknowledgesBeforeEffect?: boolean;
   readonly brokerAcknowledgesEarly?: boolean;
+  readonly clientsRenameRetries?: boolean;
+  readonly consumerForgets?: boolean;
+  readonly sealsWhereverItStands?: boolean;
 }
 
 /** No answer: once more, on top of whatever stands there now, under an id of its own. */
@@ -87,6 +91,28 @@ class TornStore extends MemoryProjectionStore {
   }
 }
 
+/** Moves whatever the checkpoint says. */
+class UnguardedStore extends MemoryProjectionStore {
+  override async move(generation: Generation, move: Move): Promise<'moved' | 'fenced'> {
+    const { seq } = await this.position(generation);
+    return await super.move(generation, { ...move, fromSeq: seq });
+  }
+}
+
+/** Gives the state of a snapshot back without the heads that it stands on. */
+function headless(store: SnapshotStore): SnapshotStore {
+  return {
+    save: (snapshot) => store.save(snapshot),
+    async load(name, foldVersion) {
+      const snapshot = await store.load(name, foldVersion);
+      if (snapshot === undefined) return undefined;
+      const content = JSON.parse(Buffer.from(snapshot.bytes).toString()) as object;
+      const bytes = Buffer.from(JSON.stringify({ ...content, heads: [] }));
+      return { ...snapshot, bytes, hash: sha256Hex(bytes) };
+    },
+  };
+}
+
 /** Forgets a frame when it is sent, not when it is known to be stored. */
 class ForgetfulSpool extends WatchedSpool {
   #sent: SealedFrame | undefined;
@@ -111,6 +137,11 @@ export const plants: Readonly<Record<string, { readonly what: string; readonly l
       law: 'L1|L6',
       parts: { settle: blindRetry },
     },
+    'new-id-on-retry': {
+      what: 'a client gives a command again under another id',
+      law: 'L1',
+      parts: { clientsRenameRetries: true },
+    },
     'no-acceptance': {
       what: 'a reader believes every stored commit',
       law: 'L3|L5',
@@ -126,6 +157,19 @@ export const plants: Readonly<Record<string, { readonly what: string; readonly l
       law: 'L4',
       parts: { makeStore: (dies) => new TornStore(dies) },
     },
+    'unguarded-move': {
+      what: 'a projector moves rows whatever the checkpoint says',
+      law: 'L4',
+      parts: { makeStore: () => new UnguardedStore() },
+    },
+    'headless-snapshot': {
+      what: 'a fold starts from a snapshot without its heads',
+      law: 'L3',
+      parts: {
+        makeReader: (options) =>
+          realReader({ ...options, snapshots: { ...options.snapshots, store: headless(options.snapshots.store) } }),
+      },
+    },
     'forgetful-spool': {
       what: 'the spool forgets a frame before it is acknowledged',
       law: 'L8',
@@ -135,6 +179,16 @@ export const plants: Readonly<Record<string, { readonly what: string; readonly l
       what: 'a reactor acknowledges before its effect',
       law: 'L9',
       parts: { acknowledgesBeforeEffect: true },
+    },
+    'forgetful-consumer': {
+      what: 'the broker never gives again what was not acknowledged',
+      law: 'L7',
+      parts: { consumerForgets: true },
+    },
+    'unguarded-seal': {
+      what: 'a notary seals wherever the seals stand by now',
+      law: 'L10',
+      parts: { sealsWhereverItStands: true },
     },
     'early-ack': {
       what: 'the broker acknowledges what it has not stored',

@@ -25,7 +25,7 @@ export class Reactors implements Actor {
   readonly #letters = new Map<number, log.DeadLetter>();
 
   constructor(private readonly stage: Stage) {
-    this.#consumer = new SimConsumer(stage.time, stage.broker);
+    this.#consumer = new SimConsumer(stage.time, stage.broker, stage.plants.consumerForgets !== true);
     for (let n = 1; n <= reactors; n++) stage.addProcess(`reactor${n}`, (process) => void this.#boot(process));
   }
 

@@ -105,7 +105,7 @@ function headsText(heads: ReadonlyMap<string, Head>): string {
     .join('\n');
 }
 
-function realReader({ log, process, snapshots, onAccepted }: ReaderOptions): SimReader {
+export function realReader({ log, process, snapshots, onAccepted }: ReaderOptions): SimReader {
   return new LogFold<Digest>({
     log,
     registry: simRegistry,

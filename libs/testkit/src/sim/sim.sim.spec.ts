@@ -23,6 +23,11 @@ describe('the simulation finds what is planted', () => {
     expect(failures[0]?.law).toMatch(new RegExp(`^(${law}) `));
   });
 
+  test('and each law of the fleet has a plant that it finds', () => {
+    const found = new Set(Object.values(plants).flatMap(({ law }) => law.split('|')));
+    expect([...found].sort()).toEqual(['L1', 'L10', 'L2', 'L3', 'L4', 'L5', 'L6', 'L7', 'L8', 'L9']);
+  });
+
   test.each(Object.entries(plants))('%s is found by its seed again, at the same step', async (_, { parts }) => {
     const [failure] = (await simulate({ seeds, plants: parts })).failures;
     const again = await simulate({ seeds: 1, firstSeed: failure?.seed ?? 0, plants: parts });
