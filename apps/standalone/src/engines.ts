@@ -31,9 +31,15 @@ const realEngines = 2;
 const restartDelayMs = 1_000;
 const restartsMax = 5;
 
+const portsFile = (kind: string): string => `${kind}-ports.json`;
+
+async function keepPorts(home: Home, kind: string, ports: readonly number[]): Promise<void> {
+  await writeFile(home.path(portsFile(kind)), JSON.stringify(ports), { mode: 0o600 });
+}
+
 /** The ports of the last start where they are free, so that a restart finds the same replicas in the log. */
-async function enginePorts(home: Home, count: number): Promise<number[]> {
-  const kept = await readFile(home.path('engine-ports.json'), 'utf8').then(
+async function enginePorts(home: Home, kind: string, count: number): Promise<number[]> {
+  const kept = await readFile(home.path(portsFile(kind)), 'utf8').then(
     (text) => JSON.parse(text) as number[],
     () => [],
   );
@@ -56,14 +62,14 @@ async function startSimulated(count: number, host: EngineHost): Promise<ExtraRep
       const job = (ports: readonly number[]) =>
         ({ app: 'engine-sim', options: { ports } satisfies SimulatorsJob, logFile: log.file }) as const;
       const thread = await keepThread<SimulatorsResult>(
-        job(await enginePorts(home, count)),
+        job(await enginePorts(home, 'sim', count)),
         ({ ports }) => job(ports),
         report,
         log.write,
         environment,
       );
       stack.add({ name: 'engines', stop: () => thread.stop() });
-      await writeFile(home.path('engine-ports.json'), JSON.stringify(thread.result.ports), { mode: 0o600 });
+      await keepPorts(home, 'sim', thread.result.ports);
       return thread.result;
     },
     ({ urls: list }) => `${list.length} × simulated vLLM, model sim-8b`,
@@ -104,11 +110,12 @@ async function llamaTool(): Promise<LlamaTool> {
 async function keepLlama(
   tool: LlamaTool,
   name: string,
+  wantedPort: number,
   report: (line: string) => void,
   log: (line: string) => void,
   { timers }: Pick<Environment, 'timers'>,
-): Promise<{ url: string; stop(): Promise<void>; kill(): void }> {
-  let server = await tool.startLlamaServer({ name, port: 0, node: process.execPath, log });
+): Promise<{ url: string; port: number; stop(): Promise<void>; kill(): void }> {
+  let server = await tool.startLlamaServer({ name, port: wantedPort, node: process.execPath, log });
   const { url, port } = server;
   let stopping = false;
   const keep = async (): Promise<void> => {
@@ -129,6 +136,7 @@ async function keepLlama(
   const keeping = keep();
   return {
     url,
+    port,
     kill: () => server.kill('SIGKILL'),
     async stop() {
       stopping = true;
@@ -140,7 +148,7 @@ async function keepLlama(
 }
 
 async function startReal(host: EngineHost): Promise<ExtraReplica[]> {
-  const { progress, stack, log, report } = host;
+  const { home, progress, stack, log, report } = host;
   const servers = await progress.step(
     'engines',
     async (say) => {
@@ -153,11 +161,16 @@ async function startReal(host: EngineHost): Promise<ExtraReplica[]> {
         });
       }
       const started: Awaited<ReturnType<typeof keepLlama>>[] = [];
-      for (let index = 0; index < realEngines; index++) {
-        const server = await keepLlama(tool, `llama-${index}`, report, tell, systemEnvironment);
+      for (const [index, port] of (await enginePorts(home, 'real', realEngines)).entries()) {
+        const server = await keepLlama(tool, `llama-${index}`, port, report, tell, systemEnvironment);
         stack.add({ name: `llama-${index}`, stop: server.stop, kill: server.kill });
         started.push(server);
       }
+      await keepPorts(
+        home,
+        'real',
+        started.map(({ port }) => port),
+      );
       return started;
     },
     (list) => `${list.length} × llama.cpp, a real engine with a tiny model`,

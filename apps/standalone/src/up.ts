@@ -1,6 +1,6 @@
 import { relative, resolve } from 'node:path';
 import type { Broker } from '#libs/event-log';
-import { CodedError, errorCode, systemEnvironment } from '#libs/kernel';
+import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
 import { banner, warning } from './banner.ts';
 import type { BrokerAddress } from './broker.ts';
@@ -14,6 +14,7 @@ import type { UpOptions } from './options.ts';
 import { apiPort, claimPort } from './ports.ts';
 import { Progress } from './progress.ts';
 import { waitReady } from './ready.ts';
+import { aibrixPort, secondPort } from './second-port.ts';
 import { startBroker, startDatabase } from './servers.ts';
 import type { Stack } from './stack.ts';
 import type { DiagnosticsJob, DiagnosticsResult } from './thread-apps.ts';
@@ -95,6 +96,14 @@ export async function up(
     own.write,
     api.note,
   );
+
+  // Before the gateway, so that it is closed after the gateway has drained.
+  if (compat === 'aibrix' && port !== aibrixPort) {
+    const also = await secondPort(host, aibrixPort, port).catch(
+      (error: unknown) => void report(`port ${aibrixPort} is not served: ${errorText(error)}`),
+    );
+    if (also !== undefined) stack.add({ name: `port ${aibrixPort}`, stop: async () => await also.stop() });
+  }
 
   const gateway = await progress.step(
     'gateway',
