@@ -6,6 +6,7 @@ import type { tenancy } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import { Attempt, endOf, retryableEnd } from './attempt.ts';
+import { framed, lastChunk } from './body/chunk-frame.ts';
 import type { Target } from './endpoints.ts';
 import type { Listening } from './listening.ts';
 import { listen, listenToBody, listenToDrain } from './listening.ts';
@@ -56,6 +57,8 @@ export class Exchange implements Caller, Listening {
   #attempt: Attempt | undefined;
   #answer: Answer | undefined;
   #committed = false;
+  /** Chunks are framed here. */
+  #framed = false;
   #lastFailure = '';
   #retryAfterS: number | undefined;
 
@@ -328,7 +331,8 @@ export class Exchange implements Caller, Listening {
     if (!this.#committed) this.#commit(attempt, answer, atMs);
     this.#deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
     answer.feed(chunk, atMs);
-    if (!this.#response.write(chunk)) this.#awaitClient(attempt);
+    // The chunk's memory is the connection's and is read into again.
+    if (!this.#response.write(this.#framed ? framed(chunk) : Buffer.from(chunk))) this.#awaitClient(attempt);
   }
 
   onEnd(): void {
@@ -345,7 +349,7 @@ export class Exchange implements Caller, Listening {
       else this.#settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${answer.status}.`);
     }
     this.#awaitEnd();
-    this.#response.end();
+    this.#response.end(this.#framed ? lastChunk : undefined);
   }
 
   onFailure(failure: Failure, message: string): void {
@@ -370,7 +374,11 @@ export class Exchange implements Caller, Listening {
     attempt.firstByteMs = this.account.firstByteMs = atMs;
     this.account.httpStatus = answer.status;
     this.#ownHeaders(answer.headers);
-    this.#response.writeHead(answer.status, answer.reason, answer.headers);
+    const response = this.#response;
+    response.writeHead(answer.status, answer.reason, answer.headers);
+    // Node would write a chunk in four pieces; its own framing is switched off once the head says "chunked".
+    this.#framed = response.chunkedEncoding;
+    if (this.#framed) response.chunkedEncoding = false;
   }
 
   /** Nobody will be sent it any more: streams live long, and prompts are large. */
@@ -422,7 +430,9 @@ export class Exchange implements Caller, Listening {
     // An event that was cut is ended first, so that the error is an event of its own.
     const open = answer.sse.atLineStart ? '\n' : '\n\n';
     this.#awaitEnd();
-    this.#response.end(`${open}data: ${errorBody(502, 'upstream_broken', text)}\n\n`);
+    const event = Buffer.from(`${open}data: ${errorBody(502, 'upstream_broken', text)}\n\n`);
+    if (this.#framed) this.#response.write(framed(event));
+    this.#response.end(this.#framed ? lastChunk : event);
   }
 
   /** All is written: the client has so long to take it. */

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ResponseSink } from './response-parser.ts';
 import { ResponseParser } from './response-parser.ts';
@@ -57,12 +57,14 @@ export class UpstreamConnection implements ResponseSink {
     this.#discardBytesMax = limits.discardBytesMax;
     this.#parser = new ResponseParser(limits);
     const { host, port } = target;
-    this.#socket = target.tls
-      ? connectTls({ host, port, ALPNProtocols: ['http/1.1'], servername: host })
-      : connect({ host, port });
+    if (target.tls) {
+      this.#socket = connectTls({ host, port, ALPNProtocols: ['http/1.1'], servername: isIP(host) === 0 ? host : '' });
+      this.#socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    } else {
+      this.#socket = connect({ host, port, onread: { buffer: readBuffer, callback: (bytes) => this.#onRead(bytes) } });
+    }
     this.#socket.setNoDelay(true);
     this.#socket.on(target.tls ? 'secureConnect' : 'connect', () => this.#onConnect());
-    this.#socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     this.#socket.on('end', () => this.#onClose('the engine closed the connection', true));
     this.#socket.on('error', (error) => this.#onClose(error.message, false));
     this.#socket.on('close', () => this.#onClose('the connection was closed', false));
@@ -136,6 +138,11 @@ export class UpstreamConnection implements ResponseSink {
     this.#caller?.onConnected();
   }
 
+  #onRead(bytes: number): boolean {
+    this.#onData(readBuffer.subarray(0, bytes));
+    return true;
+  }
+
   #onData(chunk: Buffer): void {
     const parser = this.#parser;
     if (this.#closed) return;
@@ -176,6 +183,9 @@ export class UpstreamConnection implements ResponseSink {
     this.#owner.gone(this);
   }
 }
+
+/** All connections read into this one: whoever is told of a chunk is done with it, or has copied it, when the call returns. */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** Up to here head and body are copied into one write, which costs less than two. */
 const joinBytesMax = 16 * 1024;
