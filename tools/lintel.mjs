@@ -11,6 +11,12 @@ if (args[0] === 'up') {
   await prepare();
   become([`${root}/dist/apps/standalone/src/main.js`, ...args.slice(1)]);
 } else {
-  if (!existsSync(node) || !existsSync(main)) await prepare();
+  if (!existsSync(node) || !existsSync(main)) {
+    // Only the answer belongs on stdout: a program may be reading it.
+    const { write } = process.stdout;
+    process.stdout.write = process.stderr.write.bind(process.stderr);
+    await prepare();
+    process.stdout.write = write;
+  }
   become([main, ...args]);
 }

@@ -72,7 +72,7 @@ const lists: Readonly<Record<ListName, List>> = {
       right('waiting'),
       right('running'),
       right('KV use'),
-      right('age'),
+      { ...right('age'), joined: true },
       left('engine'),
       left('models'),
       left('url'),

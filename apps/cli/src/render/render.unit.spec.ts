@@ -85,6 +85,15 @@ describe('table', () => {
     ]);
   });
 
+  test('a value and its age are never parted', () => {
+    const shown = table(
+      [{ title: 'id', sticky: true }, { title: 'a' }, { title: 'v' }, { title: 'age', joined: true }],
+      [['x', '12345', '9', 'now']],
+      { ...plainLayout, width: 13 },
+    );
+    expect(lines(shown)).toEqual(['id  a', 'x   12345', '', 'id  v  age', 'x   9  now']);
+  });
+
   test('what comes from elsewhere cannot steer the terminal', () => {
     const evil = 'x\u001B[2J\u202Ey\nz';
     expect(clean(evil)).toBe('x\\u001B[2J\\u202Ey\\nz');

@@ -6,6 +6,8 @@ export interface Column {
   readonly align?: 'left' | 'right';
   /** Stands again at the left of each block when the table is wider than the terminal. */
   readonly sticky?: boolean;
+  /** Never parted from the column before it. */
+  readonly joined?: boolean;
 }
 
 /** A text as it came (it is made safe here), or with a style that is put on after the padding. */
@@ -25,6 +27,18 @@ function line(cells: readonly Cell[], columns: readonly Column[], widths: readon
   return `${indent}${parts.join(gap)}`.trimEnd();
 }
 
+/** Columns that must not be parted: each with those that are joined to it. */
+function unitsOf(columns: readonly Column[]): number[][] {
+  const units: number[][] = [];
+  for (const [index, { sticky, joined }] of columns.entries()) {
+    if (sticky === true) continue;
+    const last = units.at(-1);
+    if (joined === true && last !== undefined) last.push(index);
+    else units.push([index]);
+  }
+  return units;
+}
+
 /** Indexes of the columns of each block, so that no line is wider than the terminal as long as that can be. */
 function blocksOf(columns: readonly Column[], widths: readonly number[], widthMax: number): number[][] {
   const sticky = columns.flatMap(({ sticky: stays }, index) => (stays === true ? [index] : []));
@@ -34,13 +48,12 @@ function blocksOf(columns: readonly Column[], widths: readonly number[], widthMa
   if (widthOf(all) <= widthMax) return [all];
   const found: number[][] = [];
   let current = [...sticky];
-  for (const index of all) {
-    if (sticky.includes(index)) continue;
-    if (current.length > sticky.length && widthOf([...current, index]) > widthMax) {
+  for (const unit of unitsOf(columns)) {
+    if (current.length > sticky.length && widthOf([...current, ...unit]) > widthMax) {
       found.push(current);
       current = [...sticky];
     }
-    current.push(index);
+    current.push(...unit);
   }
   return [...found, current];
 }

@@ -55,7 +55,10 @@ function candidateTable(pick: PickExplanation, layout: Layout, all: boolean): st
     { title: 'verdict' },
     { title: 'total', align: 'right' },
     ...scorers.map((name, index) => ({ title: `${name}${weightOf(index)}`, align: 'right' as const })),
-    ...inputs.flatMap((name) => [{ title: name, align: 'right' as const }, { title: 'age' }]),
+    ...inputs.flatMap((name) => [
+      { title: name, align: 'right' as const },
+      { title: 'age', joined: true },
+    ]),
   ];
   const row = (one: CandidateExplanation): Cell[] => {
     const out = one.filteredBy !== null;
