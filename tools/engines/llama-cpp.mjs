@@ -44,6 +44,10 @@ function npm(args, cwd) {
   const env = {
     PATH: `${process.env.PATH}${delimiter}${dirname(process.execPath)}`,
     npm_config_update_notifier: 'false',
+    // npm's own pauses between retries make a machine without a registry wait for minutes.
+    npm_config_fetch_retries: '2',
+    npm_config_fetch_retry_mintimeout: '1000',
+    npm_config_fetch_retry_maxtimeout: '5000',
   };
   return run('npm', args, { cwd, limitMs: INSTALL_LIMIT_MS, env });
 }

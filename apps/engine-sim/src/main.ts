@@ -1,4 +1,4 @@
-import { errorText } from '#libs/kernel';
+import { CodedError, errorText } from '#libs/kernel';
 import { parseFlags } from './flags.ts';
 import { startEngineSim } from './server.ts';
 
@@ -13,6 +13,7 @@ try {
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
 } catch (error) {
-  process.stderr.write(`engine-sim cannot start: ${errorText(error)}\nAnother address: --host and --port.\n`);
+  const advice = error instanceof CodedError ? ` (${error.advice ?? error.code})` : '';
+  process.stderr.write(`engine-sim cannot start: ${errorText(error)}${advice}\n`);
   process.exit(1);
 }

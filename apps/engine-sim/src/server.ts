@@ -1,6 +1,6 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { SeededRng, errorText } from '#libs/kernel';
+import { CodedError, SeededRng, errorText } from '#libs/kernel';
 import { Adapters } from './adapters.ts';
 import * as admin from './admin.ts';
 import { chatCompletions } from './chat.ts';
@@ -146,7 +146,14 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
   const { port } = server.address() as AddressInfo;
   sim.address.port = port;
   if (kv !== undefined) {
-    await kv.open(port);
+    try {
+      await kv.open(port);
+    } catch (cause) {
+      server.close();
+      kv.close();
+      const advice = 'choose other ports for KV events, or 0 for any free ones';
+      throw new CodedError('ENGINE_SIM_CANNOT_PUBLISH', `KV events: ${errorText(cause)}`, { advice, cause });
+    }
     engine.onKvEvents = (events) => kv.publish(events);
   }
 
@@ -219,7 +226,10 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
 
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (cause) => {
+      const advice = 'choose another port, or 0 for any free one';
+      reject(new CodedError('ENGINE_SIM_CANNOT_LISTEN', `${host}:${port}: ${cause.message}`, { advice, cause }));
+    });
     server.listen({ port, host, backlog }, () => resolve());
   });
 }

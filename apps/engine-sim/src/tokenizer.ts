@@ -23,13 +23,16 @@ function idOf(piece: string): number {
   return id;
 }
 
-/** Pieces of at most four characters that start at a space where there is one: a prefix of a text has a prefix of its tokens. */
+const isHighSurrogate = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;
+
+/** Pieces of about four characters that start at a space where there is one: a prefix of a text has a prefix of its tokens. */
 export function encode(text: string): number[] {
   const tokens: number[] = [];
   let from = 0;
   while (from < text.length) {
     let to = from + 1;
     while (to < text.length && to - from < pieceLengthMax && text.charCodeAt(to) > 32) to++;
+    if (isHighSurrogate(text.charCodeAt(to - 1)) && to < text.length) to++; // never half a character
     tokens.push(idOf(text.slice(from, to)));
     from = to;
   }

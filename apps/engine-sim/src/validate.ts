@@ -3,6 +3,8 @@ import { ApiError, badRequest, badValue, invalid, pythonFloat, pythonInput } fro
 export type Body = Record<string, unknown>;
 
 const topLogprobsMax = 20;
+/** The real server's default of `VLLM_MAX_N_SEQUENCES`. */
+const choicesMax = 16_384;
 
 /** Parses a body as the real server does: content type, JSON, object. */
 export function parseBody(contentType: string | undefined, text: string): Body {
@@ -94,6 +96,7 @@ export function checkSampling(body: Body, maxTokens: number | undefined, maxMode
     throw badRequest('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set');
   }
   if (typeof n === 'number' && n < 1) throw badRequest(`n must be at least 1, got ${n}.`);
+  if (typeof n === 'number' && n > choicesMax) throw badRequest(`n must be at most ${choicesMax}, got ${n}.`);
   if (typeof temperature === 'number' && temperature < 0) {
     const shown = pythonFloat(temperature);
     throw badValue(`temperature must be non-negative, got ${shown}.`, 'temperature', shown);
@@ -103,6 +106,13 @@ export function checkSampling(body: Body, maxTokens: number | undefined, maxMode
   }
   if (maxTokens !== undefined && maxTokens < 1) {
     throw badValue(`max_tokens must be at least 1, got ${maxTokens}.`, 'max_tokens', String(maxTokens));
+  }
+  const minTokens = body['min_tokens'];
+  if (typeof minTokens === 'number' && minTokens < 0) {
+    throw badRequest(`min_tokens must be greater than or equal to 0, got ${minTokens}.`);
+  }
+  if (typeof minTokens === 'number' && maxTokens !== undefined && minTokens > maxTokens) {
+    throw badRequest(`min_tokens must be less than or equal to max_tokens=${maxTokens}, got ${minTokens}.`);
   }
   if (maxTokens !== undefined && maxTokens > maxModelLen) {
     throw badValue(

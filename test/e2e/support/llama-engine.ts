@@ -6,13 +6,16 @@ export type { LlamaServer };
 export const llamaModel = LLAMA_MODEL;
 
 /**
- * A suite over real llama.cpp engines; fetched once into the cache. Where it cannot be had the suite counts as skipped and its name says why.
+ * A suite over real llama.cpp engines; fetched once into the cache. Where it cannot be had the suite counts as skipped and says why.
  * `await describeLlama('…', () => { … })` at the top of a spec.
  */
 export async function describeLlama(name: string, suite: () => void): Promise<void> {
   const library = await ensureLlamaCpp({ log: () => undefined });
   if (library.unavailable === undefined) describe(name, suite);
-  else describe.skip(`${name} (skipped, ${library.unavailable})`, suite);
+  else {
+    process.stderr.write(`${name}: skipped, ${library.unavailable}\n`);
+    describe.skip(name, suite);
+  }
 }
 
 /** One engine on a free port, or on that of one that was killed. Stop it: `await engine.stop()`. */
