@@ -194,11 +194,15 @@ describe('commands', () => {
   });
 
   test('a call repeated with its idempotency key takes effect once', async () => {
-    const drain = { 'idempotency-key': 'k-1' };
+    const drain = { 'idempotency-key': 'k-1', 'x-lintel-actor': 'cli:ann' };
     const first = await api.call('POST', '/api/v1/replicas/a/drain', { reason: 'once' }, drain);
     await api.post('/api/v1/replicas/a/resume', {});
     const again = await api.call('POST', '/api/v1/replicas/a/drain', { reason: 'once' }, drain);
     expect(again.body).toEqual(first.body);
+    const { commits } = await api.get(`/api/v1/log?after=${first.body.seq - 1}&limit=1`);
+    expect(commits[0].actor).toBe('cli:ann');
+    const nobody = { 'x-lintel-actor': 'no name' };
+    expect((await api.call('POST', '/api/v1/replicas/a/drain', {}, nobody)).body.code).toBe('BAD_REQUEST');
   });
 
   test('a key is shown once, stored by its hash, and revoked', async () => {
@@ -231,7 +235,7 @@ describe('why', () => {
     expect(answer.request).toMatchObject({ requestId: 'req-1', outcome: 'completed' });
     expect(answer.request.picks[0].candidates).toHaveLength(4);
     expect(answer.summary).toContain('by prefix-cache (policy default v1)');
-    expect(answer.commits).toMatchObject([{ seq: 3, events: [{ type: 'PolicyAdopted' }], actor: 'gateway:test' }]);
+    expect(answer.commits).toMatchObject([{ seq: 3, events: [{ type: 'PolicyAdopted' }], actor: 'diagnostics:test' }]);
     await eventually(async () => expect((await api.get('/api/v1/why/req-1')).source).toBe('postgres'));
     expect((await api.get('/api/v1/why/req-2')).request).toMatchObject({ outcome: 'rejected_auth', picks: [] });
   });

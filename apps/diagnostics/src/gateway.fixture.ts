@@ -1,13 +1,13 @@
 import 'reflect-metadata';
 import type { route, tenancy } from '#libs/contracts';
-import { commandHeaders, EventRegistry } from '#libs/contracts';
+import { EventRegistry } from '#libs/contracts';
 import { configuration, policy, replica } from '#libs/domain/route';
 import { tenant } from '#libs/domain/tenancy';
 import type { Broker, Decider, DomainEvent, Handled } from '#libs/event-log';
 import { CommandHandler } from '#libs/event-log';
 import { systemEnvironment } from '#libs/kernel';
 import type { MessageContext } from '#libs/nest-kit';
-import { CodedRpcFilter, LintelTransport } from '#libs/nest-kit';
+import { CodedRpcFilter, fromCommandHeaders, LintelTransport } from '#libs/nest-kit';
 import type { INestMicroservice } from '@nestjs/common';
 import { Controller, Inject, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -27,10 +27,11 @@ class DecidersController {
     command: C,
     { headers }: MessageContext,
   ): Promise<Omit<Handled, 'events'>> {
+    const origin = fromCommandHeaders(headers);
     const { events: _, ...receipt } = await this.handler.handle(decider, id, command, {
-      commandId: headers[commandHeaders.commandId] ?? systemEnvironment.ids.uuid(),
-      correlationId: headers[commandHeaders.correlationId],
-      causeId: headers[commandHeaders.causeId],
+      ...origin,
+      reason: undefined,
+      commandId: origin.commandId ?? systemEnvironment.ids.uuid(),
     });
     return receipt;
   }

@@ -1,4 +1,3 @@
-export { commandHeaders } from './command-headers.ts';
 export type { EventType } from './event-registry.ts';
 export { EventRegistry, eventTypes } from './event-registry.ts';
 export * as diag from './gen/lintel/diag/v1/queries_pb.ts';

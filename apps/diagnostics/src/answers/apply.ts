@@ -19,7 +19,7 @@ export interface ApplyOptions {
   readonly dryRun: boolean;
   /** Takes away what an earlier `apply` brought and this document does not name. */
   readonly prune: boolean;
-  readonly traceparent?: string | undefined;
+  readonly asked: Pick<Asked, 'actor' | 'traceparent'>;
 }
 
 type Planned = PlannedRouting | PlannedTenancy;
@@ -57,7 +57,7 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
     const asked = {
       commandId: commandIdOf(hash, step, versions[index] ?? 0),
       correlationId,
-      traceparent: options.traceparent,
+      ...options.asked,
     };
     try {
       const { seq, commitId } = await send(core, step, asked);
@@ -66,7 +66,7 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
       throw partly(thrown, step, changes.length, plan.length);
     }
   }
-  if (plan.length > 0) await record(core, hash, plan, { correlationId, traceparent: options.traceparent });
+  if (plan.length > 0) await record(core, hash, plan, { correlationId, ...options.asked });
   return { ...head, changes };
 }
 

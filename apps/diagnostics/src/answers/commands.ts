@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { MessagePatternName, MessageTypeOf, route } from '#libs/contracts';
-import { commandHeaders } from '#libs/contracts';
 import type { KeyAnswer, ReceiptAnswer } from '#libs/domain/diag';
 import { parseDuration } from '#libs/domain/diag';
 import { hashApiKey, newApiKey } from '#libs/domain/tenancy';
 import { CodedError } from '#libs/kernel';
+import { toCommandHeaders } from '#libs/nest-kit';
 import type { Core } from '../core.ts';
 import { limits } from '../limits.ts';
 
@@ -12,6 +12,8 @@ import { limits } from '../limits.ts';
 export interface Asked {
   /** Given by the client, so that a call repeated after a lost answer takes effect once. */
   readonly commandId?: string | undefined;
+  /** "cli:<user>": stands in the commit; default this instance. */
+  readonly actor?: string | undefined;
   readonly correlationId?: string | undefined;
   readonly traceparent?: string | undefined;
 }
@@ -25,13 +27,12 @@ export async function command<Name extends CommandName>(
   request: MessageInitShape<MessageTypeOf<Name>['request']>,
   asked: Asked,
 ): Promise<ReceiptAnswer> {
-  const { commandId, correlationId, traceparent } = asked;
-  const headers: Record<string, string> = {
-    [commandHeaders.commandId]: commandId ?? core.environment.ids.uuid(),
-    [commandHeaders.onBehalfOf]: `diagnostics:${core.instance}`,
-  };
-  if (correlationId !== undefined) headers[commandHeaders.correlationId] = correlationId;
-  if (traceparent !== undefined) headers[commandHeaders.traceparent] = traceparent;
+  const headers = toCommandHeaders({
+    actor: asked.actor ?? `diagnostics:${core.instance}`,
+    commandId: asked.commandId ?? core.environment.ids.uuid(),
+    ...(asked.correlationId === undefined ? {} : { correlationId: asked.correlationId }),
+    ...(asked.traceparent === undefined ? {} : { traceparent: asked.traceparent }),
+  });
   const answer = await core.client.send(name, request, { deadlineMs: limits.commandDeadlineMs, headers });
   const { seq, version, commitId, changed } = answer as unknown as route.CommandReceipt;
   return { durability: core.broker.durability, seq, version, commitId, changed };

@@ -1,3 +1,4 @@
+import { route } from '#libs/contracts';
 import type {
   FleetState,
   ListAnswer,
@@ -7,7 +8,15 @@ import type {
   RequestItem,
   TenantItem,
 } from '#libs/domain/diag';
-import { explainRequest, known, policyItems, replicaItems, requestItem, tenantItems } from '#libs/domain/diag';
+import {
+  enumName,
+  explainRequest,
+  known,
+  policyItems,
+  replicaItems,
+  requestItem,
+  tenantItems,
+} from '#libs/domain/diag';
 import { errorText } from '#libs/kernel';
 import type { KeyRow, PolicyRow, ReplicaRow, RequestSummary } from '#libs/projections-postgres';
 import type { Core } from '../core.ts';
@@ -73,7 +82,16 @@ export async function listReplicas(core: Core, query: ListQuery): Promise<ListAn
     liveView(core),
   ]);
   if (typeof live === 'string') return withNote(answer, live);
-  return { ...answer, items: answer.items.map((item) => ({ ...item, live: live.get(item.replicaId) ?? null })) };
+  return {
+    ...answer,
+    items: answer.items.map((item) => {
+      const seen = live.get(item.replicaId);
+      if (seen === undefined) return { ...item, live: null };
+      // Where nobody named the engine, the gateway has asked it.
+      const engine = item.engine === unspecified ? seen.engine : item.engine;
+      return { ...item, engine, live: seen.live };
+    }),
+  };
 }
 
 export async function listPolicies(core: Core, query: ListQuery): Promise<ListAnswer<PolicyItem>> {
@@ -136,21 +154,33 @@ function withNote<Item>(answer: ListAnswer<Item>, note: string): ListAnswer<Item
   return { ...answer, note: answer.note === undefined ? note : `${answer.note}; ${note}` };
 }
 
+interface SeenReplica {
+  /** As registered or as detected. */
+  readonly engine: string;
+  readonly live: ReplicaLive;
+}
+
+const engineName = (kind: route.EngineKind): string => enumName(route.EngineKindSchema, kind);
+const unspecified = engineName(route.EngineKind.UNSPECIFIED);
+
 /** What the gateway last saw of each replica; a sentence where it could not be asked. */
-async function liveView(core: Core): Promise<ReadonlyMap<string, ReplicaLive> | string> {
+async function liveView(core: Core): Promise<ReadonlyMap<string, SeenReplica> | string> {
   try {
     const { replicas } = await core.client.send('route.ListReplicas', {}, { deadlineMs: limits.liveViewMsMax });
     return new Map(
       replicas.map((view) => [
         view.registration?.replicaId ?? '',
         {
-          healthy: view.healthy,
-          circuit: view.circuit,
-          healthAgeMs: known(view.healthAgeMs),
-          servedModels: view.servedModels,
-          values: Object.fromEntries(Object.entries(view.values).map(([name, value]) => [name, known(value)])),
-          valuesAgeMs: known(view.valuesAgeMs),
-          lastError: view.lastError,
+          engine: engineName(view.registration?.engine ?? route.EngineKind.UNSPECIFIED),
+          live: {
+            healthy: view.healthy,
+            circuit: view.circuit,
+            healthAgeMs: known(view.healthAgeMs),
+            servedModels: view.servedModels,
+            values: Object.fromEntries(Object.entries(view.values).map(([name, value]) => [name, known(value)])),
+            valuesAgeMs: known(view.valuesAgeMs),
+            lastError: view.lastError,
+          },
         },
       ]),
     );

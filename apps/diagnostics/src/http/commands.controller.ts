@@ -24,11 +24,15 @@ const applyGiven = z.object({ dryRun: flag, prune: flag, file: text(256).default
 const headersGiven = z.object({
   'idempotency-key': text(100).optional(),
   traceparent: text(64).optional(),
+  'x-lintel-actor': z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,31}:[\w.@-]{1,64}$/, 'must be like "cli:ann"')
+    .optional(),
 });
 
 function asked(headers: unknown): Asked {
-  const { 'idempotency-key': key, traceparent } = given(headersGiven, headers);
-  return { commandId: key === undefined ? undefined : `api-${key}`, traceparent };
+  const { 'idempotency-key': key, traceparent, 'x-lintel-actor': actor } = given(headersGiven, headers);
+  return { commandId: key === undefined ? undefined : `api-${key}`, actor, traceparent };
 }
 
 /** Wishes, passed on to who decides. */
@@ -45,7 +49,7 @@ export class CommandsController {
         advice: 'Send the YAML text with content-type: application/yaml.',
       });
     }
-    return await apply(this.core, { text: body, ...given(applyGiven, query), traceparent: asked(headers).traceparent });
+    return await apply(this.core, { text: body, ...given(applyGiven, query), asked: asked(headers) });
   }
 
   @Post('replicas/:id/drain')
