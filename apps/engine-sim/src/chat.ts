@@ -59,7 +59,7 @@ export async function chatCompletions(sim: Sim, exchange: Exchange): Promise<voi
   if (body['stream'] === true) return streamed(sim, exchange, body, prompt, sampling, answer);
   generate(sim, exchange, [prompt], sampling, {
     delta: () => undefined,
-    done: (generations) => exchange.sendJson(200, JSON.stringify(whole(sim, answer, generations))),
+    done: (generations) => exchange.sendJson(200, JSON.stringify(whole(sim, exchange, answer, generations))),
   });
 }
 
@@ -74,7 +74,7 @@ interface Answer {
   readonly tokenIds: boolean;
 }
 
-function whole(sim: Sim, answer: Answer, generations: readonly Generation[]): unknown {
+function whole(sim: Sim, exchange: Exchange, answer: Answer, generations: readonly Generation[]): unknown {
   const { id, created, model, n, hold, logprobs, tokenIds } = answer;
   const usage = usageOf(sim, generations, n);
   return {
@@ -113,7 +113,7 @@ function whole(sim: Sim, answer: Answer, generations: readonly Generation[]): un
     prompt_logprobs: null,
     prompt_token_ids: tokenIds ? generations[0]!.prompt : null,
     prompt_text: null,
-    kv_transfer_params: transferParams(sim, hold, generations[0]!.view, id),
+    kv_transfer_params: transferParams(sim, exchange, hold, generations[0]!.view, id),
     ec_transfer_params: null,
     metrics: null,
   };

@@ -75,7 +75,7 @@ export async function completions(sim: Sim, exchange: Exchange): Promise<void> {
   if (body['stream'] === true) return streamed(sim, exchange, body, tokens, sampling, answer);
   generate(sim, exchange, tokens, sampling, {
     delta: () => undefined,
-    done: (generations) => exchange.sendJson(200, JSON.stringify(whole(sim, answer, generations))),
+    done: (generations) => exchange.sendJson(200, JSON.stringify(whole(sim, exchange, answer, generations))),
   });
 }
 
@@ -85,7 +85,7 @@ function echoOf({ echo, prompts, n }: Answer, index: number): string {
   return prompt.text ?? decode(prompt.tokens);
 }
 
-function whole(sim: Sim, answer: Answer, generations: readonly Generation[]): unknown {
+function whole(sim: Sim, exchange: Exchange, answer: Answer, generations: readonly Generation[]): unknown {
   const { id, created, model, n, hold, logprobs, tokenIds } = answer;
   const usage = usageOf(sim, generations, n);
   return {
@@ -114,7 +114,7 @@ function whole(sim: Sim, answer: Answer, generations: readonly Generation[]): un
       prompt_tokens_details: { cached_tokens: usage.cached, created_cache_tokens: null, multimodal_tokens: null },
       completion_tokens_details: null,
     },
-    kv_transfer_params: transferParams(sim, hold, generations[0]!.view, id),
+    kv_transfer_params: transferParams(sim, exchange, hold, generations[0]!.view, id),
     ec_transfer_params: null,
     metrics: null,
   };

@@ -170,7 +170,7 @@ describe('sleep and pause', () => {
 });
 
 describe('hand-over between prefill and decode', () => {
-  const prefill = started({ kvTransfer: true });
+  const prefill = started({ kvTransfer: true, host: '0.0.0.0' });
   const decode = started({ kvTransfer: true });
   const content = 'Tell me a long story. '.repeat(20);
   const body = { messages: [{ role: 'user', content }], temperature: 0 };
@@ -178,7 +178,7 @@ describe('hand-over between prefill and decode', () => {
 
   test('the decode side goes on with the blocks of the prefill side and says the same', async () => {
     const first = await said(await chat(prefill.sim, { ...body, max_tokens: 1, kv_transfer_params: remote }));
-    expect(first.kv_transfer_params).toMatchObject({ do_remote_prefill: true, remote_port: prefill.sim.port });
+    expect(first.kv_transfer_params).toMatchObject({ remote_host: '127.0.0.1', remote_port: prefill.sim.port });
     expect(await metric(prefill.sim, 'kv_cache_usage_perc')).toBeGreaterThan(0);
     const request = { ...body, max_tokens: 9, ignore_eos: true };
     const second = await said(await chat(decode.sim, { ...request, kv_transfer_params: first.kv_transfer_params }));

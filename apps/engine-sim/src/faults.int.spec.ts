@@ -89,7 +89,7 @@ describe('faults by header', () => {
       return Number(clock() - began) / 1e6;
     };
     expect(await took('delay=80', false)).toBeGreaterThanOrEqual(79);
-    expect(await took('slow=8', true)).toBeGreaterThanOrEqual(79);
+    expect(await took('slow=8', true)).toBeGreaterThanOrEqual(70); // ten timers, each up to 1 ms early
   });
 
   test('an unknown fault is said', async () => {

@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http';
 import type { SequenceView } from '#libs/engine-model';
 import { errorText } from '#libs/kernel';
 import { ApiError } from './errors.ts';
+import type { Exchange } from './http.ts';
 import type { Sim } from './sim.ts';
 import type { Body } from './validate.ts';
 
@@ -31,15 +32,23 @@ export async function handoverOf(sim: Sim, body: Body): Promise<Handover> {
 }
 
 /** What the prefill side answers for the decode side. */
-export function transferParams(sim: Sim, hold: boolean, view: SequenceView, id: string): Params | null {
+export function transferParams(
+  sim: Sim,
+  exchange: Exchange,
+  hold: boolean,
+  view: SequenceView,
+  id: string,
+): Params | null {
   if (!hold || view.blockIds.length === 0) return null;
+  // The address by which the client came: its own may be a wildcard, which nobody can reach.
+  const host = (exchange.request.socket.localAddress ?? sim.settings.host).replace(/^::ffff:/, '');
   return {
     do_remote_prefill: true,
     do_remote_decode: false,
     remote_block_ids: [[...view.blockIds]],
-    remote_engine_id: engineId(sim),
+    remote_engine_id: `sim-${host}:${sim.address.port}`,
     remote_request_id: `${id}-${view.id}`,
-    remote_host: sim.address.host,
+    remote_host: host,
     remote_port: sim.address.port,
     tp_size: 1,
     dcp_size: 1,
@@ -49,8 +58,6 @@ export function transferParams(sim: Sim, hold: boolean, view: SequenceView, id: 
     transfer_mode: 'read',
   };
 }
-
-export const engineId = (sim: Sim): string => `sim-${sim.address.host}:${sim.address.port}`;
 
 /** The prefill side's answer to a fetch: the blocks are read once and freed. */
 export function releaseHeld(sim: Sim, body: Body): void {

@@ -133,7 +133,7 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
     kv,
     http: new HttpMetrics(),
     rng: new SeededRng(settings.seed),
-    address: { host: settings.host, port: settings.port },
+    address: { port: settings.port },
   };
   const routes: Routes = {
     ...common,

@@ -19,8 +19,8 @@ export interface Sim {
   readonly http: HttpMetrics;
   /** For what is sampled without a seed of its own. */
   readonly rng: Rng;
-  /** Its own address, filled in when it listens. */
-  readonly address: { host: string; port: number };
+  /** Its port, filled in when it listens. */
+  readonly address: { port: number };
 }
 
 export async function bodyOf(exchange: Exchange): Promise<Body> {
