@@ -437,6 +437,11 @@ describe('finding the server', () => {
     };
     expect(await ask('why', 'x')).toMatchObject({ code: 6, err: expect.stringContaining('not JSON') });
     expect(await ask('state')).toMatchObject({ code: 6, err: expect.stringContaining('HTTP 502') });
+    api.replies = { 'GET /api/v1/why/x': { json: { hello: 'world' } } };
+    expect(await ask('why', 'x')).toMatchObject({
+      code: 6,
+      err: expect.stringContaining('not as this lintel knows it'),
+    });
   });
 
   test('a log in memory is marked on stderr, once', async () => {

@@ -1,5 +1,5 @@
 import type { Durable } from '#libs/domain/diag';
-import { systemClock } from '#libs/kernel';
+import { CodedError, errorText, systemClock } from '#libs/kernel';
 import { ApiClient } from './http/client.ts';
 import { findServer } from './http/find-server.ts';
 import type { Io } from './io.ts';
@@ -56,10 +56,23 @@ export class Cli {
     return this.#client;
   }
 
-  /** The answer itself with --json, else as a person reads it. */
+  /** The answer itself with --json, else as a person reads it. @throws API_ANSWER_UNUSABLE */
   async answer(answer: object, render: (layout: Layout) => string): Promise<void> {
     this.durable((answer as Partial<Durable>).durability);
-    await this.say(this.json ? JSON.stringify(answer, null, this.io.width === undefined ? 0 : 2) : render(this.layout));
+    if (this.json) await this.say(JSON.stringify(answer, null, this.io.width === undefined ? 0 : 2));
+    else await this.say(this.#laidOut(render));
+  }
+
+  /** An answer of another shape than this program knows is no bug of the reader. */
+  #laidOut(render: (layout: Layout) => string): string {
+    try {
+      return render(this.layout);
+    } catch (cause) {
+      throw new CodedError('API_ANSWER_UNUSABLE', `the answer is not as this lintel knows it: ${errorText(cause)}`, {
+        advice: 'Is diagnostics of the same version? With --json the answer is shown as it is.',
+        cause,
+      });
+    }
   }
 
   /** One line of a streamed answer: NDJSON with --json, else its text where it has one. */

@@ -110,8 +110,8 @@ export function renderWhyCommit(answer: WhyAnswer, layout: Layout): string {
     ),
     facts(
       [
-        ['hash', commit.hash],
-        ['extends', commit.prevHash === '' ? 'nothing: the first of its aggregate' : commit.prevHash],
+        ['hash', clean(commit.hash)],
+        ['extends', commit.prevHash === '' ? 'nothing: the first of its aggregate' : clean(commit.prevHash)],
         ['note', answer.note === '' ? '' : paint.yellow(clean(answer.note))],
       ],
       layout,

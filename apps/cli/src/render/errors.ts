@@ -8,7 +8,7 @@ const lines = (text: string): string => text.split('\n').map(clean).join('\n');
 export function renderError(thrown: unknown, paint: Paint): string {
   const code = errorCode(thrown);
   const advice = thrown instanceof CodedError && thrown.advice !== undefined ? `\n${lines(thrown.advice)}` : '';
-  return `${paint.red('error:')} ${lines(errorText(thrown))}${code === 'UNKNOWN' ? '' : paint.dim(` [${code}]`)}${advice}`;
+  return `${paint.red('error:')} ${lines(errorText(thrown))}${code === 'UNKNOWN' ? '' : paint.dim(` [${clean(code)}]`)}${advice}`;
 }
 
 /** The same for machines, on stderr. */

@@ -235,7 +235,7 @@ export function renderWhyRequest(answer: WhyAnswer, layout: Layout, options: { r
         ['usage', usageText(request.usage)],
         ['policy', policyText(request, answer.commits, layout)],
         ['plugins', pluginsText(request.picks)],
-        ['read at', headsText(request.heads)],
+        ['read at', clean(headsText(request.heads))],
         ['trace', clean(request.traceparent)],
         [
           'record',
