@@ -132,7 +132,7 @@ describe('without a broker to be had', () => {
   test('--engine: says which engine it found and serves its models', async () => {
     const origin = `http://${await simulator('other-model')}`;
     const running = await started(join(folder, 'engine'), ['--engine', origin, '--open']);
-    expect(running.program.output).toContain('other-model');
+    expect(running.program.output).toContain(`${origin}: vllm, other-model`);
     expect(running.program.output).not.toContain('simulated');
     expect((await chat(running, 'other-model')).text.length).toBeGreaterThan(0);
   });
