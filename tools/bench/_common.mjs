@@ -94,16 +94,15 @@ export function start(core, command, args, options = {}) {
 }
 
 /** A child that says `{"ready":true,…}` on a line once it serves. */
-export async function ready(child, name) {
-  return await until(`${name} ready`, () => {
+export async function ready(child, name, msMax) {
+  const look = () => {
     const line = /^\{"ready".*\}$/m.exec(child.output)?.[0];
     if (line !== undefined) return JSON.parse(line);
-    if (child.exitCode !== null) return { failed: true };
-    return undefined;
-  }).then((said) => {
-    if (said.failed === true) throw new Error(`${name} ended: ${child.output}`);
-    return said;
-  });
+    return child.exitCode === null ? undefined : { failed: true };
+  };
+  const said = await until(`${name} ready`, look, msMax);
+  if (said.failed === true) throw new Error(`${name} ended: ${child.output}`);
+  return said;
 }
 
 export async function stop(child) {

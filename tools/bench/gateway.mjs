@@ -1,6 +1,20 @@
 // The gateway's hop: CPU per proxied request, throughput with recording on and off, latency, against HAProxy and a bare proxy.
 import { parseArgs } from 'node:util';
-import { bench, cores, cpuSeconds, dist, machine, median, node, ready, say, start, stop, verdict } from './_common.mjs';
+import {
+  bench,
+  cores,
+  cpuSeconds,
+  dist,
+  machine,
+  median,
+  node,
+  pinSelf,
+  ready,
+  say,
+  start,
+  stop,
+  verdict,
+} from './_common.mjs';
 import { startBare, startEngines, startHaproxy, startLintel } from './_proxies.mjs';
 
 const { values } = parseArgs({
