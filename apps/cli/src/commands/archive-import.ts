@@ -9,6 +9,7 @@ import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { renderArchive, renderImported } from '../render/verify.ts';
 import { plural } from '../render/text.ts';
+import { count } from '../render/units.ts';
 import type { Flags } from './command.ts';
 
 /** Commits under way at once. They travel in order on one connection, so that each lands behind the one before. */
@@ -176,7 +177,7 @@ export async function importCommand(cli: Cli, [file = '']: readonly string[], fl
   const { broker, where, home, close } = await openBroker(cli);
   try {
     const imported = await importArchive(archiveLines(file), broker, (commits) =>
-      cli.progress(`${plural(commits, 'commit')} of ${verdict.report.commits} written`),
+      cli.progress(`${count(commits)} of ${plural(verdict.report.commits, 'commit')} written`),
     );
     await cli.answer({ file, where, ...imported }, (layout) => renderImported(file, where, imported, layout, home));
     return imported.ok ? exitCodes.ok : exitCodes.no;
