@@ -52,7 +52,7 @@ export const packageRules: readonly {
 }[] = [
   { packages: /^@nats-io\//, where: ['libs/event-log-nats/'], because: 'the broker stands behind one adapter' },
   {
-    packages: /^(pg|pg-copy-streams|typeorm)$/,
+    packages: /^(pg|typeorm)$/,
     where: ['libs/projections-postgres/'],
     because: 'the database stands behind one adapter',
   },
