@@ -34,7 +34,7 @@ function otherNodes(): { program: string; version: string }[] {
 }
 
 describe('golden picks decide again as they did once', () => {
-  test('under the Node that runs the tests', () => {
+  test('L15 under the Node that runs the tests', () => {
     for (const frame of frames) {
       for (const [index, { requestId }] of frame.records.entries()) {
         expect({ requestId, ...reexecute(frame, index) }).toEqual({ requestId, equal: true, picks: 1 });
@@ -53,7 +53,7 @@ describe('golden picks decide again as they did once', () => {
     expect([...notes]).toEqual(expect.arrayContaining(['unknown', 'stale', 'no-candidates']));
   });
 
-  test('a pick that was changed by the least bit is noticed', () => {
+  test('L15 a pick that was changed by the least bit is noticed', () => {
     const frame = frames.find(({ records }) => records.some(({ picks }) => (picks[0]?.totals[0] ?? 0) > 0));
     const index = frame!.records.findIndex(({ picks }) => (picks[0]?.totals[0] ?? 0) > 0);
     const totals = frame!.records[index]!.picks[0]!.totals;
@@ -70,7 +70,7 @@ describe('golden picks decide again as they did once', () => {
     test.skip(`under another major of Node (skipped: ${why})`, () => {});
   }
   for (const { program, version } of built ? others : []) {
-    test(`under Node ${version}, from what is built`, () => {
+    test(`L15 under Node ${version}, from what is built`, () => {
       const printed = execFileSync(program, [join(folder, 'replay.mjs')], {
         cwd: root,
         encoding: 'utf8',

@@ -518,7 +518,7 @@ describe('as a process', () => {
   });
 });
 
-test('what an engine said cannot steer the terminal', async () => {
+test('L31 what an engine said cannot steer the terminal', async () => {
   const evil = { ...request, errorMessage: 'x\u001B]0;owned\u0007', outcome: 'upstream_failed', errorCode: 'e' };
   api.replies = { 'GET /api/v1/why/req-1': { json: { ...whyRequest, request: evil, summary: 'a\u001B[2Jb' } } };
   const { out } = await ask('why', 'req-1');

@@ -110,7 +110,7 @@ describe('apply', () => {
     expect(body.detail).toContain('did you mean "url"?');
   });
 
-  test('a plan that a decider refuses changes nothing', async () => {
+  test('L22 a plan that a decider refuses changes nothing', async () => {
     const refused = document.replace('strategy: prefix-cache', 'strategy: prefix-cash');
     const before = (await api.get('/api/v1/log')).lastSeq;
     const { status, body } = await api.call('POST', '/api/v1/apply', refused);
@@ -193,7 +193,7 @@ describe('commands', () => {
     expect((await api.call('POST', '/api/v1/replicas/a b/drain', {})).status).toBe(400);
   });
 
-  test('a call repeated with its idempotency key takes effect once', async () => {
+  test('L1 a call repeated with its idempotency key takes effect once', async () => {
     const drain = { 'idempotency-key': 'k-1', 'x-lintel-actor': 'cli:ann' };
     const first = await api.call('POST', '/api/v1/replicas/a/drain', { reason: 'once' }, drain);
     await api.post('/api/v1/replicas/a/resume', {});
@@ -205,7 +205,7 @@ describe('commands', () => {
     expect((await api.call('POST', '/api/v1/replicas/a/drain', {}, nobody)).body.code).toBe('BAD_REQUEST');
   });
 
-  test('a key is shown once, stored by its hash, and revoked', async () => {
+  test('L23 a key is shown once, stored by its hash, and revoked', async () => {
     const issued = await api.post('/api/v1/tenants/local/keys', { keyId: 'ci', name: 'CI', expiresAt: '30d' });
     expect(issued).toMatchObject({ tenantId: 'local', keyId: 'ci', changed: true });
     const { commits } = await api.get(`/api/v1/log?after=${issued.seq - 1}&limit=1`);
@@ -260,7 +260,7 @@ describe('why', () => {
 describe('replay', () => {
   const last = (lines: any[]): any => lines.at(-1);
 
-  test('every record of every strategy decides again as it did', async () => {
+  test('L15 every record of every strategy decides again as it did', async () => {
     const strategies = ['random', 'round-robin', 'least-request', 'power-of-two', 'least-kv-cache', 'session-affinity'];
     const records = strategies.map((strategy, seed) =>
       recordOf(`again-${seed}`, Date.now(), [realPick(strategy, seed)]),
@@ -280,7 +280,7 @@ describe('replay', () => {
     expect(last(await api.post('/api/v1/replay', { since: 'now' }))).toMatchObject({ ok: true, records: 0 });
   });
 
-  test('a record that says another choice, an unknown plugin and a broken frame are each told', async () => {
+  test('L15 a record that says another choice, an unknown plugin and a broken frame are each told', async () => {
     const pick = realPick('least-request', 3);
     await frames.write(recordOf('lied', Date.now(), [{ ...pick, chosen: (pick.chosen + 1) % 4 }]));
     const builder = new FrameBuilder();
@@ -358,7 +358,7 @@ describe('log', () => {
 });
 
 describe('verify', () => {
-  test('chain, seals and every projected row are as the log says', async () => {
+  test('L10 L4 chain, seals and every projected row are as the log says', async () => {
     const { lastSeq } = await api.get('/api/v1/log');
     await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(lastSeq));
     await eventually(async () => {
@@ -378,7 +378,7 @@ describe('verify', () => {
     expect(status.sealedSeq).toBeGreaterThan(0);
   });
 
-  test('the archive verifies offline; a changed line is named by its sequence', async () => {
+  test('L10 the archive verifies offline; a changed line is named by its sequence', async () => {
     const response = await fetch(`${running.url}/api/v1/archive`, { headers: { authorization: `Bearer ${adminKey}` } });
     const lines = (await response.text()).split('\n');
     const verdict = await verifyArchive(
@@ -416,7 +416,7 @@ describe('projections', () => {
   });
 });
 
-test('dead letters are listed, shown with their commit, and driven again', async () => {
+test('L9 dead letters are listed, shown with their commit, and driven again', async () => {
   let healthy = false;
   const reactor = gatewayBroker.makeReactor({
     consumer: 'gateway-test',

@@ -76,7 +76,7 @@ describe('a history that somebody changed', () => {
         : commit,
     );
 
-  test('a commit changed in a copy of the stream is named by its sequence, and the notary does not seal over it', async () => {
+  test('L10 a commit changed in a copy of the stream is named by its sequence, and the notary does not seal over it', async () => {
     const operator = await natsBroker({ url: nats.urlOf('operator'), name: 'operator', registry });
     undo.push(() => operator.close());
     await write(operator, changedAt(7));
@@ -92,7 +92,7 @@ describe('a history that somebody changed', () => {
     expect(body).toMatchObject({ ready: true, state: 'degraded', dependencies: { notary: { state: 'down' } } });
   });
 
-  test('rewritten from a place on, hashes and all, it no longer fits its seals', async () => {
+  test('L10 rewritten from a place on, hashes and all, it no longer fits its seals', async () => {
     const home = await mkdtemp(join(tmpdir(), 'lintel-diagnostics-'));
     undo.push(() => rm(home, { recursive: true, force: true }));
     const first = memoryBroker(systemEnvironment, registry);
@@ -213,7 +213,7 @@ describe('the database', () => {
     await postgres.stop();
   });
 
-  test('killed and gone: the API answers without it; back: the rows follow, and are the fold', async () => {
+  test('L4 killed and gone: the API answers without it; back: the rows follow, and are the fold', async () => {
     const broker = memoryBroker(systemEnvironment, registry);
     const deciders = await startDeciders(broker);
     undo.push(() => deciders.close());
@@ -253,7 +253,7 @@ describe('the database', () => {
     expect(verdict.ok).toBe(true);
   });
 
-  test('a row that somebody changed is named', async () => {
+  test('L4 a row that somebody changed is named', async () => {
     const broker = memoryBroker(systemEnvironment, registry);
     await write(broker, sampleLog(9));
     const api = await start(broker, postgres.url);

@@ -173,7 +173,7 @@ const steering = (text: string): string[] =>
     );
   });
 
-test('no text of an answer steers the terminal, whatever stands in it', () => {
+test('L31 no text of an answer steers the terminal, whatever stands in it', () => {
   const evil = fc.string({
     unit: fc.constantFrom('\u001B', '[2J', '\u0007', '\r', '\t', '\u009B', '\u202E', '\u2028', '\u0000', 'a', '"', 'ü'),
   });

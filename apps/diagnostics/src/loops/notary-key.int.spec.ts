@@ -8,7 +8,7 @@ let home: string;
 beforeEach(async () => void (home = await mkdtemp(join(tmpdir(), 'lintel-keys-'))));
 afterEach(() => rm(home, { recursive: true, force: true }));
 
-test('is made once, also by two first starts at once, and only its owner can read it', async () => {
+test('L23 is made once, also by two first starts at once, and only its owner can read it', async () => {
   const made = await Promise.all([notaryKeys(home, 'a'), notaryKeys(home, 'b'), notaryKeys(home, 'c')]);
   expect(new Set(made.map(({ publicKey }) => publicKey)).size).toBe(1);
   expect((await stat(join(home, 'keys', 'notary.pem'))).mode & 0o777).toBe(0o600);

@@ -54,7 +54,7 @@ describe('which seals are due', () => {
 });
 
 describe('the notary', () => {
-  test('seals everything once, and goes on where it stood after a restart', async () => {
+  test('L10 seals everything once, and goes on where it stood after a restart', async () => {
     const world = new World();
     const keys = keysOf();
     await world.write(25);
@@ -68,7 +68,7 @@ describe('the notary', () => {
     expect(again.status()).toMatchObject({ sealedSeq: 30, headSeq: 30, anchors: 4, halted: false });
   });
 
-  test('two of them seal one chain: who comes second checks the seal of the first and takes it over', async () => {
+  test('L10 two of them seal one chain: who comes second checks the seal of the first and takes it over', async () => {
     const world = new World();
     const first = keysOf();
     const second = keysOf([first.publicKey]);

@@ -166,7 +166,7 @@ describe('the fleet', () => {
     expect(a.routability()).toBe('ready');
   });
 
-  test('a row of the table has what is known, each with its age, and leaves out what is not', async () => {
+  test('L14 a row of the table has what is known, each with its age, and leaves out what is not', async () => {
     const { time, put, replica } = fleetOf({
       'http://a:80': engine(['tiny'], 'vllm:num_requests_running 2\nvllm:kv_cache_usage_perc 0.25\n'),
     });

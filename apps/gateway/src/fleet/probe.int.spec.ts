@@ -92,7 +92,7 @@ describe('asking a replica', () => {
     expect(systemClock.monotonicMs() - startMs).toBeLessThan(fleetLimits.pollTimeoutMs);
   });
 
-  test('silence and a body that drips end at the deadline, all at once', async () => {
+  test('L32 silence and a body that drips end at the deadline, all at once', async () => {
     const other = createProbe(systemTimers);
     const failed = await Promise.all([
       probe(origin, '/silence', undefined, 50_000).catch((error: Error) => error.message),

@@ -34,7 +34,7 @@ function issue(
 const bearer = (key: string): Record<string, string> => ({ authorization: `Bearer ${key}` });
 
 describe('keys', () => {
-  test('name the tenant in the record; the engine gets its own key, never the client’s', async () => {
+  test('L23 name the tenant in the record; the engine gets its own key, never the client’s', async () => {
     const lintel = await gateway([await echo()], { open: false });
     issue(lintel, 'good');
     lintel.fleet.replicas[0]!.credential = 'of-the-engine';

@@ -44,7 +44,7 @@ describe('the scanner of bodies', () => {
     );
   });
 
-  test('extracts what JSON.parse does, whatever stands around it and however it is spelled', () => {
+  test('L27 extracts what JSON.parse does, whatever stands around it and however it is spelled', () => {
     const escaped = (text: string): string =>
       `"${[...text].map((char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')}"`;
     const body = fc.record(
@@ -81,7 +81,7 @@ describe('the scanner of bodies', () => {
     );
   });
 
-  test('never throws on any bytes, and accepts only what JSON.parse accepts', () => {
+  test('L27 never throws on any bytes, and accepts only what JSON.parse accepts', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
         const found = scan(bytes);
