@@ -42,8 +42,8 @@ export class Answer {
   /** Headers that go on to the client; ours are appended. */
   readonly headers: string[] = [];
   readonly sse: SseScanner | undefined;
-  /** A length was promised to the client: nothing can be added to the body. */
-  sized = false;
+  /** Bytes promised to the client, so that nothing can be added to the body; -1 where none were. */
+  length = -1;
   readonly #tail: BodyTail | undefined;
 
   constructor(
@@ -67,7 +67,7 @@ export class Answer {
           plain = false;
           break;
         case Use.ContentLength:
-          this.sized = true;
+          this.length = Number(value);
           break;
         default:
       }

@@ -1,5 +1,7 @@
 import { route } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
+import type { Refusal } from './errors.ts';
+import { upstreamFailed } from './errors.ts';
 import type { Failure, UpstreamConnection } from './upstream/connection.ts';
 
 /** One try on one replica. `end` charges the replica, exactly once. */
@@ -39,3 +41,14 @@ export function retryableEnd(status: number): route.AttemptEnd | undefined {
   if (status === 503) return route.AttemptEnd.OVERLOADED;
   return status === 502 || status === 504 ? route.AttemptEnd.SERVER_ERROR : undefined;
 }
+
+/** Nobody answered: an error of our own that says how the last one failed. */
+export function allFailed(last: route.AttemptEnd | undefined, why: string, retryAfterS: number | undefined): Refusal {
+  if (last === route.AttemptEnd.OVERLOADED) return upstreamFailed(503, why, retryAfterS ?? 1);
+  return upstreamFailed(last === route.AttemptEnd.TIMEOUT ? 504 : 502, why, retryAfterS);
+}
+
+const engineDeath = Buffer.from('EngineCore encountered an issue');
+
+/** vLLM's last words while its core is dead and its server still answers: not an answer to this request. */
+export const engineDied = (status: number, chunk: Buffer): boolean => status === 500 && chunk.includes(engineDeath);

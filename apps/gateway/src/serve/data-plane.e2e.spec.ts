@@ -111,7 +111,11 @@ describe('failover', () => {
       socket.write('HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n');
       setTimeout(() => socket.destroy(), 10);
     });
+    const coreDied = await engine((_body, response) =>
+      response.writeHead(500).end('{"error":{"message":"EngineCore encountered an issue. See stack trace"}}'),
+    );
     const cases = [
+      [coreDied, AttemptEnd.SERVER_ERROR],
       [await deadOrigin(), AttemptEnd.CONNECT_FAILED],
       [resets, AttemptEnd.RESET],
       [garbage, AttemptEnd.BAD_ANSWER],

@@ -5,7 +5,7 @@ import { errorCode, errorText } from '#libs/kernel';
 import type { tenancy } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
-import { Attempt, endOf, retryableEnd } from './attempt.ts';
+import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
 import type { Target } from './endpoints.ts';
 import type { Listening } from './listening.ts';
@@ -16,9 +16,10 @@ import { errorBody } from './errors.ts';
 import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
 import { keyOf } from './keys.ts';
 import type { Plane } from './plane.ts';
+import { closeBooks } from './books.ts';
 import { Account } from './record.ts';
 import type { Routed } from './routing.ts';
-import { isRefusal, replicasOf, routed, whyNone } from './routing.ts';
+import { appendOwnHeaders, isRefusal, replicasOf, routed, whyNone } from './routing.ts';
 import { soundTraceparent } from './tracing.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
 
@@ -57,6 +58,8 @@ export class Exchange implements Caller, Listening {
   #attempt: Attempt | undefined;
   #answer: Answer | undefined;
   #committed = false;
+  /** A small body that came whole. */
+  #whole = '';
   /** Chunks are framed here. */
   #framed = false;
   #lastFailure = '';
@@ -262,11 +265,7 @@ export class Exchange implements Caller, Listening {
   }
 
   #allFailed(): void {
-    const last = this.account.attempts.at(-1)?.end;
-    const status = last === AttemptEnd.OVERLOADED ? 503 : last === AttemptEnd.TIMEOUT ? 504 : 502;
-    this.refuse(
-      errors.upstreamFailed(status, this.#lastFailure, this.#retryAfterS ?? (status === 503 ? 1 : undefined)),
-    );
+    this.refuse(allFailed(this.account.attempts.at(-1)?.end, this.#lastFailure, this.#retryAfterS));
   }
 
   /** Writes the attempt into the account and charges its replica; false where that was done. */
@@ -328,9 +327,21 @@ export class Exchange implements Caller, Listening {
     const nowMs = this.#now();
     const answer = this.#answer as Answer;
     const atMs = nowMs - this.#startMs;
-    if (!this.#committed) this.#commit(attempt, answer, atMs);
+    if (!this.#committed) {
+      if (engineDied(answer.status, chunk)) {
+        attempt.connection?.discard();
+        this.#attemptFailed(AttemptEnd.SERVER_ERROR, 'its engine core died');
+        return;
+      }
+      this.#commit(attempt, answer, atMs);
+    }
     this.#deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
     answer.feed(chunk, atMs);
+    if (chunk.length === answer.length && chunk.length <= joinBytesMax) {
+      // The whole body at once: its end follows in this very turn, and head and body go out in one write.
+      this.#whole = chunk.toString('latin1');
+      return;
+    }
     // The chunk's memory is the connection's and is read into again.
     if (!this.#response.write(this.#framed ? framed(chunk) : Buffer.from(chunk))) this.#awaitClient(attempt);
   }
@@ -349,13 +360,18 @@ export class Exchange implements Caller, Listening {
       else this.#settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${answer.status}.`);
     }
     this.#awaitEnd();
-    this.#response.end(this.#framed ? lastChunk : undefined);
+    if (this.#whole !== '') this.#response.end(this.#whole, 'latin1');
+    else this.#response.end(this.#framed ? lastChunk : undefined);
+  }
+
+  onFault(thrown: unknown): void {
+    this.fault(thrown);
   }
 
   onFailure(failure: Failure, message: string): void {
     const attempt = this.#attempt as Attempt;
     if (this.#committed) {
-      this.#broken(message);
+      this.#broken(AttemptEnd.BROKEN_STREAM, message);
       return;
     }
     const { connection } = attempt;
@@ -373,7 +389,7 @@ export class Exchange implements Caller, Listening {
     this.#releaseBody();
     attempt.firstByteMs = this.account.firstByteMs = atMs;
     this.account.httpStatus = answer.status;
-    this.#ownHeaders(answer.headers);
+    appendOwnHeaders(answer.headers, this.requestId, this.#routed, attempt.replica);
     const response = this.#response;
     response.writeHead(answer.status, answer.reason, answer.headers);
     // Node would write a chunk in four pieces; its own framing is switched off once the head says "chunked".
@@ -387,18 +403,6 @@ export class Exchange implements Caller, Listening {
     this.#bodyBytes = 0;
     this.#body = noBody;
     this.#first = this.#more = undefined;
-  }
-
-  #ownHeaders(out: string[]): void {
-    out.push('request-id', this.requestId, 'x-lintel-request-id', this.requestId);
-    const where = this.#routed;
-    if (where === undefined) return;
-    const { strategy, profile } = where.plan.profile;
-    out.push('routing-strategy', strategy);
-    if (profile !== '') out.push('x-aibrix-config-profile', profile);
-    if (where.sessionId !== '') out.push('x-session-id', where.sessionId);
-    const replica = this.#attempt?.replica;
-    if (replica !== undefined) out.push('target-pod', replica.id, 'target-pod-ip', replica.address);
   }
 
   #awaitClient(attempt: Attempt): void {
@@ -417,20 +421,24 @@ export class Exchange implements Caller, Listening {
   }
 
   /** After the first byte: a terminal event on a stream, a cut connection elsewhere; never an end that looks whole. */
-  #broken(message: string): void {
-    if (!this.#endAttempt(AttemptEnd.BROKEN_STREAM, message)) return;
+  #broken(end: route.AttemptEnd, message: string): void {
+    if (!this.#endAttempt(end, message)) return;
     const answer = this.#answer as Answer;
     answer.settle(this.account);
-    const text = `The replica failed after the answer had begun: ${message}.`;
-    this.#settle(Outcome.UPSTREAM_BROKEN, 'upstream_broken', text);
-    if (answer.sse === undefined || answer.sized) {
+    const ours = end !== AttemptEnd.BROKEN_STREAM;
+    const code = ours ? 'gateway_stopped' : 'upstream_broken';
+    const text = ours
+      ? 'The gateway stopped before the answer was whole. Send the request again.'
+      : `The replica failed after the answer had begun: ${message}. Send the request again.`;
+    this.#settle(ours ? Outcome.EVICTED_DEADLINE : Outcome.UPSTREAM_BROKEN, code, text);
+    if (answer.sse === undefined || answer.length >= 0) {
       this.#response.destroy();
       return;
     }
     // An event that was cut is ended first, so that the error is an event of its own.
     const open = answer.sse.atLineStart ? '\n' : '\n\n';
     this.#awaitEnd();
-    const event = Buffer.from(`${open}data: ${errorBody(502, 'upstream_broken', text)}\n\n`);
+    const event = Buffer.from(`${open}data: ${errorBody(502, code, text)}\n\n`);
     if (this.#framed) this.#response.write(framed(event));
     this.#response.end(this.#framed ? lastChunk : event);
   }
@@ -458,17 +466,13 @@ export class Exchange implements Caller, Listening {
     const { status, code, message, param, marker, retryAfterS, allow } = refusal;
     this.#settle(refusal.outcome, code, message);
     this.account.httpStatus = status;
-    const body = errorBody(status, code, message, param ?? null);
-    const headers = ['content-type', 'application/json', 'content-length', String(Buffer.byteLength(body))];
-    this.#ownHeaders(headers);
+    const headers: string[] = [];
     if (marker !== undefined) headers.push(marker[0], marker[1]);
     if (retryAfterS !== undefined) headers.push('retry-after', String(retryAfterS));
     if (allow !== undefined) headers.push('allow', allow);
     if (status === 401) headers.push('www-authenticate', 'Bearer');
     if (refusal.close === true || this.#longUnread()) headers.push('connection', 'close');
-    this.#awaitEnd();
-    this.#response.writeHead(status, headers);
-    this.#response.end(body);
+    this.#sendJson(status, errorBody(status, code, message, param ?? null), headers);
     return false;
   }
 
@@ -489,10 +493,14 @@ export class Exchange implements Caller, Listening {
   answer(json: string): void {
     this.#settle(Outcome.COMPLETED, '', '');
     this.account.httpStatus = 200;
-    const headers = ['content-type', 'application/json', 'content-length', String(Buffer.byteLength(json))];
-    this.#ownHeaders(headers);
+    this.#sendJson(200, json, []);
+  }
+
+  #sendJson(status: number, json: string, headers: string[]): void {
+    headers.push('content-type', 'application/json', 'content-length', String(Buffer.byteLength(json)));
+    appendOwnHeaders(headers, this.requestId, this.#routed, this.#attempt?.replica);
     this.#awaitEnd();
-    this.#response.writeHead(200, headers);
+    this.#response.writeHead(status, headers);
     this.#response.end(json);
   }
 
@@ -544,16 +552,21 @@ export class Exchange implements Caller, Listening {
     this.#deadlineMs = never;
     const { connection } = attempt;
     connection?.destroy();
-    if (this.#committed) this.#broken('it fell silent');
+    if (this.#committed) this.#broken(AttemptEnd.BROKEN_STREAM, 'it fell silent');
     else if (connection?.connected === true) this.#attemptFailed(AttemptEnd.TIMEOUT, 'it did not answer in time');
     else this.#attemptFailed(AttemptEnd.CONNECT_FAILED, 'it did not take the connection in time');
   }
 
-  /** The gateway stops and waits no longer. */
+  /** The gateway stops and waits no longer. The replica is not to blame. */
   abort(): void {
     this.#attempt?.connection?.destroy();
-    if (this.#committed && this.#attempt?.ended === undefined) this.#broken('the gateway stopped');
-    else this.#request.socket.destroy();
+    if (this.#committed && this.#attempt?.ended === undefined) {
+      this.#broken(AttemptEnd.CLIENT_GONE, 'the gateway stopped');
+      return;
+    }
+    this.#endAttempt(AttemptEnd.CLIENT_GONE, 'the gateway stopped');
+    if (this.#response.headersSent) this.#request.socket.destroy();
+    else this.refuse(errors.draining);
   }
 
   #now(): number {
@@ -568,29 +581,18 @@ export class Exchange implements Caller, Listening {
     plane.active.delete(this);
     this.#releaseBody();
     account.totalMs = this.#elapsedMs;
-    const { path, operation } = this.#target.endpoint;
-    const sse = this.#answer?.sse;
-    plane.metrics.observe({
-      model: this.#modelKnown ? account.model : '',
-      endpoint: path,
-      status: account.httpStatus,
-      outcome: account.outcome,
-      ttftMs: sse === undefined ? account.firstByteMs : sse.firstTokenMs,
-      tpotMs: account.tokenGaps === 0 ? 0 : account.tokenSpanMs / account.tokenGaps,
-      totalMs: account.totalMs,
-      pickUs: account.pickUs,
-      promptTokens: account.usage?.promptTokens ?? 0,
-      completionTokens: account.usage?.completionTokens ?? 0,
-      cachedTokens: account.usage?.cachedTokens ?? 0,
+    closeBooks(plane, account, {
+      requestId: this.requestId,
+      receivedAtMs: this.#receivedAtMs,
+      endpoint: this.#target.endpoint,
+      modelKnown: this.#modelKnown,
+      span: this.#span,
+      sse: this.#answer?.sse,
     });
-    if (plane.record === undefined && this.#span === undefined) return;
-    const record = account.toRecord(this.requestId, this.#receivedAtMs, path);
-    if (this.#span !== undefined) {
-      plane.tracing.end(this.#span, operation, record, { tokens: sse?.tokenEvents ?? 0 });
-    }
-    plane.record?.(record);
   }
 }
 
+/** Up to here joining head and body costs less than writing them apart. */
+const joinBytesMax = 16 * 1024;
 const retryAfterSMax = 3600;
 const unreadBytesMax = 256 * 1024;

@@ -104,7 +104,7 @@ describe('bodies', () => {
 });
 
 describe('one connection', () => {
-  test('pipelined requests are answered in order, each with its own body', async () => {
+  test('L28 pipelined requests are answered in order, each with its own body', async () => {
     let release = (): void => {};
     const origin = await engine((sent, response) => {
       const answer = (): void => void response.writeHead(200, { 'content-length': sent.length }).end(sent);
@@ -123,7 +123,7 @@ describe('one connection', () => {
     ]);
   });
 
-  test('what is broken behind a good request does not reach its answer', async () => {
+  test('L28 what is broken behind a good request does not reach its answer', async () => {
     const origin = await engine((sent, response) => {
       setTimeout(() => response.writeHead(200, { 'content-length': sent.length }).end(sent), 30);
     });
@@ -169,7 +169,7 @@ describe('engines that misbehave', () => {
       socket.write('HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'),
     'a status line that is none': (socket) => socket.write('HTTP/1.1 OK 200\r\n\r\n'),
   };
-  test.each(Object.keys(bad))('%s: that attempt is named a bad answer', async (name) => {
+  test.each(Object.keys(bad))('L32 %s: that attempt is named a bad answer', async (name) => {
     const lintel = await gateway([await rawEngine((socket) => bad[name]!(socket))]);
     const response = await post(lintel, chat());
     expect(response.status).toBe(502);
@@ -276,6 +276,10 @@ test('draining cuts what does not end, with an event that says so', async () => 
   ]);
   const underWay = await post(lintel, chat({ stream: true }));
   await lintel.plane.drain(50);
-  expect(await underWay.text()).toContain('"code":"upstream_broken"');
+  expect(await underWay.text()).toContain('"code":"gateway_stopped"');
+  expect(await lintel.record()).toMatchObject({
+    outcome: Outcome.EVICTED_DEADLINE,
+    attempts: [{ end: AttemptEnd.CLIENT_GONE }],
+  });
   await eventually(() => expect(lintel.plane.inflight).toBe(0));
 });

@@ -88,7 +88,8 @@ export interface Observed {
   readonly outcome: route.Outcome;
   /** 0 is not reached. */
   readonly ttftMs: number;
-  readonly tpotMs: number;
+  /** Undefined where no two tokens were seen. */
+  readonly tpotMs: number | undefined;
   readonly totalMs: number;
   readonly pickUs: number;
   readonly promptTokens: number;
@@ -180,7 +181,7 @@ export class ServeMetrics {
     this.#count(series, observed.endpoint, observed.status, observed.outcome);
     series.total.observe(observed.totalMs / 1000);
     if (observed.ttftMs > 0) series.ttft.observe(observed.ttftMs / 1000);
-    if (observed.tpotMs > 0) series.tpot.observe(observed.tpotMs / 1000);
+    if (observed.tpotMs !== undefined) series.tpot.observe(observed.tpotMs / 1000);
     if (observed.pickUs > 0) this.#pick.observe(observed.pickUs / 1e6);
     series.promptTokens += observed.promptTokens;
     series.completionTokens += observed.completionTokens;

@@ -129,3 +129,19 @@ export function whyNone(model: string, { replicas, selector }: Routed, selectorT
   const why = [...states].map(([state, count]) => `${count} ${state}`).join(', ');
   return errors.noReplica(model, why === '' ? 'none is registered' : why);
 }
+
+/** What every answer says of its request, and of where it went as far as it came. */
+export function appendOwnHeaders(
+  out: string[],
+  requestId: string,
+  where: Routed | undefined,
+  replica: FleetReplica | undefined,
+): void {
+  out.push('request-id', requestId, 'x-lintel-request-id', requestId);
+  if (where === undefined) return;
+  const { strategy, profile } = where.plan.profile;
+  out.push('routing-strategy', strategy);
+  if (profile !== '') out.push('x-aibrix-config-profile', profile);
+  if (where.sessionId !== '') out.push('x-session-id', where.sessionId);
+  if (replica !== undefined) out.push('target-pod', replica.id, 'target-pod-ip', replica.address);
+}

@@ -16,6 +16,8 @@ export interface Caller {
   onBody(chunk: Buffer): void;
   onEnd(): void;
   onFailure(failure: Failure, message: string): void;
+  /** Something threw while the caller was told. */
+  onFault(thrown: unknown): void;
 }
 
 export interface ConnectionLimits extends ParserLimits {
@@ -147,7 +149,15 @@ export class UpstreamConnection implements ResponseSink {
     const parser = this.#parser;
     if (this.#closed) return;
     if (parser.done) return this.#close();
-    const used = parser.feed(chunk, this);
+    let used = 0;
+    const caller = this.#caller;
+    try {
+      used = parser.feed(chunk, this);
+    } catch (thrown) {
+      this.destroy();
+      caller?.onFault(thrown);
+      return;
+    }
     if (this.#closed) return;
     if (parser.broken) {
       this.#fail('bad-answer', parser.problem);

@@ -182,6 +182,7 @@ export class ResponseParser {
       return;
     }
     const reason = lineEnd > 13 ? text.slice(13, lineEnd) : '';
+    if (!cleanValue(reason, 0, reason.length)) return this.#fail('control characters in its status line');
     const headers: string[] = [];
     let contentLength = -1;
     let chunked = false;
