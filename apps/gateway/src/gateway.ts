@@ -174,8 +174,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     port,
     fleet,
     apply: async (desired, from) => await reconciler.apply(desired, from),
-    stop: async () =>
-      await shutdown.run([
+    stop: () =>
+      shutdown.run([
         {
           name: 'drain',
           limitMs: controlLimits.drainMsMax + 1_000,

@@ -17,4 +17,5 @@ export function exposeFolds({ route, tenancy }: GatewayFolds, registry: Registry
   gauge('seq', 'Sequence of the log up to which it is folded', ({ seq }) => seq);
   gauge('forked', 'Commits that did not extend the chain and were ignored', ({ forked }) => forked);
   gauge('following', '1 while it follows the log', ({ status }) => (status === 'following' ? 1 : 0));
+  gauge('from_snapshot', '1 where it began at a snapshot', ({ fromSnapshot }) => (fromSnapshot ? 1 : 0));
 }
