@@ -24,7 +24,7 @@ export class Program {
   output = '';
 
   constructor(
-    app: 'standalone' | 'cli' | 'engine-sim' | 'gateway',
+    app: 'standalone' | 'cli' | 'engine-sim' | 'gateway' | 'diagnostics',
     args: readonly string[],
     variables: Record<string, string> = {},
   ) {

@@ -26,10 +26,13 @@ import { notaryTuning } from './options.ts';
 
 /**
  * Starts the whole app: loops first, then the API, which serves what does not need the part that is away.
- * @throws PORT_TAKEN · HOST_INVALID · NOTARY_KEY_INVALID
+ * @throws ADMIN_KEY_MISSING · PORT_TAKEN · HOST_INVALID · NOTARY_KEY_INVALID
  */
 export async function startDiagnostics(options: DiagnosticsOptions): Promise<RunningDiagnostics> {
   const { broker, logger, instance, home, databaseUrl } = options;
+  if (options.adminKey === '') {
+    throw new CodedError('ADMIN_KEY_MISSING', 'there is no admin key', { advice: 'Give one: LINTEL_ADMIN_KEY.' });
+  }
   const environment = options.environment ?? systemEnvironment;
   const registry = new EventRegistry();
   const metrics = newRegistry();

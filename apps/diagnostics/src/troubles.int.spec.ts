@@ -275,6 +275,57 @@ describe('the database', () => {
     expect((await api.post('/api/v1/verify', { projections: true })).ok).toBe(true);
   });
 
+  test('the broker killed: what Postgres holds is answered; back: everything goes on where it stood', async () => {
+    const nats = await launchNats();
+    undo.push(() => nats.stop());
+    const names = ['gateway', 'diagnostics'] as const;
+    const [gateway, broker] = (await Promise.all(
+      names.map((name) => natsBroker({ url: nats.urlOf(name), name, registry })),
+    )) as [Broker, Broker];
+    undo.push(
+      () => gateway.close(),
+      () => broker.close(),
+    );
+    const own = await launchPostgres();
+    undo.push(() => own.stop());
+    const deciders = await startDeciders(gateway);
+    undo.push(() => deciders.close());
+    const api = await start(broker, own.url);
+    const policy = (strategy: string): Promise<any> =>
+      api.post(
+        '/api/v1/apply',
+        `policies: [{ id: p, models: ["*"], profiles: { default: { strategy: ${strategy} } } }]\n`,
+      );
+    await policy('random');
+    const place = { policyId: 'p', policyVersion: 1, policySeq: 1 };
+    await new FrameWriter(gateway).write(recordOf('req-1', Date.now(), [realPick('random', 1, place)]));
+    await eventually(async () => expect((await api.get('/api/v1/why/req-1')).source).toBe('postgres'));
+    await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(2));
+    await eventually(async () => {
+      const { items } = await api.get('/api/v1/projections');
+      expect(items.find(({ id }: any) => id === 'commits@1')).toMatchObject({ seq: 2 });
+    });
+
+    nats.kill();
+    await eventually(async () => expect((await api.call('GET', '/ready')).status).toBe(503));
+    expect(await api.get('/api/v1/why/req-1')).toMatchObject({
+      source: 'postgres',
+      commits: [{ seq: 1, events: [{ type: 'PolicyAdopted' }] }],
+    });
+    expect((await api.get('/api/v1/policies')).items).toMatchObject([{ policyId: 'p', version: 1 }]);
+    const refused = await api.call('POST', '/api/v1/verify', {});
+    expect([refused.status, refused.body.code]).toEqual([503, 'ANCHORS_UNAVAILABLE']);
+    expect((await api.call('POST', '/api/v1/replicas/a/drain', {})).body.code).toBe('BUS_UNAVAILABLE');
+
+    await nats.restart();
+    await eventually(async () => expect((await api.call('GET', '/ready')).body.state).toBe('up'), 20_000);
+    const { seq } = (await policy('least-request')).changes[0];
+    const listed = await api.get(`/api/v1/policies?minSeq=${seq}`);
+    expect(listed.items).toMatchObject([{ version: 2, profiles: [{ strategy: 'least-request' }] }]);
+    await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(seq + 1), 20_000);
+    expect((await api.post('/api/v1/verify', { projections: true })).ok).toBe(true);
+  });
+
   test('away at the start is not waited for; it is used when it comes', async () => {
     door.shut();
     const broker = memoryBroker(systemEnvironment, registry);

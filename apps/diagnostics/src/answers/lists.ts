@@ -67,7 +67,9 @@ async function fromRowsOrFold<Item>(
     }
   }
   const { state, seq } = await core.fold.at(minSeq, waitMs);
-  return { durability, atSeq: seq, items: fromFold(state.fleet), note: `${note}: told from the log in memory` };
+  const away = core.fold.health();
+  const asOf = away.state === 'up' ? '' : `, as of ${seq}: the log is ${away.detail ?? 'away'}`;
+  return { durability, atSeq: seq, items: fromFold(state.fleet), note: `${note}: told from the log in memory${asOf}` };
 }
 
 export async function listReplicas(core: Core, query: ListQuery): Promise<ListAnswer<ReplicaItem>> {

@@ -20,7 +20,7 @@ export class AdminGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const { headers } = context.switchToHttp().getRequest<FastifyRequest>();
     const [, given = ''] = /^Bearer +(.+)$/i.exec(headers.authorization ?? '') ?? [];
-    if (timingSafeEqual(digest(given), this.#expected)) return true;
+    if (timingSafeEqual(digest(given), this.#expected) && given !== '') return true;
     throw new CodedError('ADMIN_KEY_UNAUTHORIZED', 'this needs the admin key', {
       advice: 'Send "authorization: Bearer <key>"; npm start leaves it in <home>/admin-key.',
     });

@@ -43,6 +43,8 @@ class ReplyLines implements Lines {
       'content-type': 'application/x-ndjson; charset=utf-8',
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
+      // Long-lived as it is, its connection must not be left behind idle when the app stops.
+      connection: 'close',
     });
     this.#raw.flushHeaders();
   }
