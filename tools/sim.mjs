@@ -21,6 +21,8 @@ disk, on one queue of virtual time. After each step the laws L1 to L10 of docs/i
 Ends with 0 where all laws held (with --plant: where the fault was found), else with 1.
 `;
 
+const built = `${root}/dist/libs/testkit/src/sim/index.js`;
+
 let values;
 try {
   ({ values } = parseArgs({
@@ -54,9 +56,8 @@ const whole = (name, text, min) => {
     : mistake(`--${name} ${text}: a whole number from ${min} on`);
 };
 
-if (values.help && process.execPath !== node) {
-  // The names of faults and plants are in the build, which may not be there yet.
-  process.stdout.write(usage);
+if (values.help) {
+  process.stdout.write(`${usage}${await names()}`);
   process.exit(0);
 }
 if (process.execPath !== node) {
@@ -64,16 +65,20 @@ if (process.execPath !== node) {
   await become([process.argv[1], ...process.argv.slice(2)]);
 } else await main();
 
-async function main() {
-  const { faultKinds, everyFault, onlyFaults, plants, simulate } = await import(
-    `${root}/dist/libs/testkit/src/sim/index.js`
-  );
-  const plantNames = Object.keys(plants);
-  if (values.help) {
-    const lines = plantNames.map((name) => `  ${name.padEnd(22)} ${plants[name].what}`);
-    process.stdout.write(`${usage}\nFaults: ${faultKinds.join(', ')}\n\nPlants:\n${lines.join('\n')}\n`);
-    return;
+/** Faults and plants by name; they stand in the build, which may not be there yet. */
+async function names() {
+  try {
+    const { faultKinds, plants } = await import(built);
+    const lines = Object.entries(plants).map(([name, { what }]) => `  ${name.padEnd(22)} ${what}`);
+    return `\nFaults: ${faultKinds.join(', ')}\n\nPlants:\n${lines.join('\n')}\n`;
+  } catch {
+    return '\nFaults and plants are listed once Lintel is built (npm run build).\n';
   }
+}
+
+async function main() {
+  const { faultKinds, everyFault, onlyFaults, plants, simulate } = await import(built);
+  const plantNames = Object.keys(plants);
   const kinds = values.faults?.split(',').filter((kind) => kind !== '');
   const unknown = kinds?.find((kind) => !faultKinds.includes(kind));
   if (unknown !== undefined) mistake(`no fault "${unknown}"; there are: ${faultKinds.join(', ')}`);
