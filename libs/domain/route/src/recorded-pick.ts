@@ -1,7 +1,7 @@
 import type { route } from '#libs/contracts';
 import { CodedError } from '#libs/kernel';
-import type { Column } from '#libs/scheduling';
-import { CandidateTable, columns } from '#libs/scheduling';
+import type { CandidateTable, Column } from '#libs/scheduling';
+import { columns } from '#libs/scheduling';
 
 const broken = (what: string): CodedError =>
   new CodedError('ROUTE_RECORD_INVALID', `the record ${what}`, {
@@ -31,9 +31,9 @@ export function pipelineAt(frame: route.RecordFrame, pick: route.Pick): route.Pi
 
 const isColumn = (name: string): name is Column => (columns as readonly string[]).includes(name);
 
-/** The candidates of a pick as the scheduler saw them. Columns of a later version are left out. @throws ROUTE_RECORD_INVALID */
-export function candidatesOf(frame: route.RecordFrame, pick: route.Pick): CandidateTable {
-  const table = new CandidateTable();
+/** Fills `table` with the candidates as the scheduler saw them. Columns of a later version are left out. @throws ROUTE_RECORD_INVALID */
+export function candidatesOf(frame: route.RecordFrame, pick: route.Pick, table: CandidateTable): CandidateTable {
+  table.reset();
   const width = pick.columns.length;
   const cells = pick.candidates.length * width;
   if (pick.values.length !== cells || pick.agesMs.length !== cells)

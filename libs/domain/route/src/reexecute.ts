@@ -1,7 +1,7 @@
 import type { route } from '#libs/contracts';
 import { CodedError, errorText } from '#libs/kernel';
-import type { CompiledPipeline, Decision } from '#libs/scheduling';
-import { parsePipeline, pipelineHash, PluginMissing, Scheduler } from '#libs/scheduling';
+import type { CompiledPipeline, Decision, PipelineSpec } from '#libs/scheduling';
+import { CandidateTable, parsePipeline, pipelineHash, PluginMissing, Scheduler } from '#libs/scheduling';
 import { candidatesOf, pipelineAt, recordAt } from './recorded-pick.ts';
 
 /** The first place where the record and its re-execution part. */
@@ -26,6 +26,28 @@ export interface Reexecution {
 }
 
 const scheduler = new Scheduler();
+/** Filled anew for each pick: a replay of many records makes none of its own. */
+const table = new CandidateTable();
+
+interface ReadPipeline {
+  readonly spec: PipelineSpec;
+  /** As this build would write it. */
+  readonly hash: string;
+}
+
+const pipelinesReadMax = 256;
+const pipelinesRead = new Map<string, ReadPipeline>();
+
+/** The same text says the same pipeline: it is read once. @throws SCHEDULING_PIPELINE_INVALID */
+function readPipeline(json: string): ReadPipeline {
+  const known = pipelinesRead.get(json);
+  if (known !== undefined) return known;
+  const spec = parsePipeline(json);
+  const read = { spec, hash: pipelineHash(spec) };
+  if (pipelinesRead.size >= pipelinesReadMax) pipelinesRead.clear();
+  pipelinesRead.set(json, read);
+  return read;
+}
 
 /** Runs decide() again for each pick of a record, with the pipeline, features, candidates and seed that stand in it. */
 export function reexecute(frame: route.RecordFrame, recordIndex: number): Reexecution {
@@ -52,13 +74,12 @@ function reexecutePick(
   index: number,
 ): Difference | undefined {
   const { json, hash } = pipelineAt(frame, pick);
-  const spec = parsePipeline(json);
-  const actualHash = pipelineHash(spec);
+  const { spec, hash: actualHash } = readPipeline(json);
   if (actualHash !== hash) return { pick: index, field: 'pipeline', recorded: hash, executed: actualHash };
   const compiled = scheduler.compiled(spec);
   if (record.features === undefined)
     throw new CodedError('ROUTE_RECORD_INVALID', 'the record has a pick without features');
-  const decision = compiled.decide(record.features, candidatesOf(frame, pick), pick.seed);
+  const decision = compiled.decide(record.features, candidatesOf(frame, pick, table), pick.seed);
   const found = firstDifference(pick, decision, compiled);
   return found === undefined ? undefined : { pick: index, ...found };
 }
