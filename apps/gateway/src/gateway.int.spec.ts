@@ -33,8 +33,20 @@ describe('a gateway on a real broker', () => {
   let a: TinyEngine;
   let b: TinyEngine;
 
-  const connect = async (user: string): Promise<Broker> =>
-    await natsBroker({ url: nats.url, user, password: `${user}-password`, name: `${user}:t`, registry });
+  /** Closed in reverse at the end, also what a failed test left open. */
+  const opened: (() => Promise<void>)[] = [];
+
+  const connect = async (user: string): Promise<Broker> => {
+    const { url } = nats;
+    const made = await natsBroker({ url, user, password: `${user}-password`, name: `${user}:t`, registry });
+    opened.push(() => made.close());
+    return made;
+  };
+  const start = async (more: Partial<GatewayOptions>): Promise<RunningGateway> => {
+    const started = await startGateway(options(more));
+    opened.push(() => started.stop());
+    return started;
+  };
   const options = (more: Partial<GatewayOptions> = {}): GatewayOptions => ({
     host: '127.0.0.1',
     port: 0,
@@ -69,12 +81,12 @@ describe('a gateway on a real broker', () => {
     [broker, admin] = await Promise.all([connect('gateway'), connect('diagnostics')]);
     client = new TypedClient(admin.requester);
     [a, b] = await Promise.all([tinyEngine(), tinyEngine()]);
-    gateway = await startGateway(options());
+    gateway = await start({});
   });
 
   afterAll(async () => {
-    await gateway.stop();
-    await Promise.all([broker.close(), admin.close(), a.kill(), b.kill()]);
+    for (const close of opened.toReversed()) await close();
+    await Promise.all([a.kill(), b.kill()]);
     await nats.stop();
     await rm(home, { recursive: true, force: true });
   });
@@ -122,7 +134,7 @@ describe('a gateway on a real broker', () => {
 
   test('L1 two gateways with the same file make one effect, and know of each other’s requests', async () => {
     const other = await connect('gateway');
-    const second = await startGateway(options({ instance: 'g2', broker: other, home: join(home, 'g2') }));
+    const second = await start({ instance: 'g2', broker: other, home: join(home, 'g2') });
     try {
       const from = (await admin.log.lastSeq()) + 1;
       const keys = [{ keyId: 'k', keyHash: hash('d') }];
@@ -213,7 +225,7 @@ describe('a gateway on a real broker', () => {
 
   test('keys that are issued over the bus are asked for at once where the gateway is not open', async () => {
     const other = await connect('gateway');
-    const guarded = await startGateway(options({ instance: 'g3', broker: other, home: join(home, 'g3'), open: false }));
+    const guarded = await start({ instance: 'g3', broker: other, home: join(home, 'g3'), open: false });
     try {
       await client.send('tenancy.RegisterTenant', { tenantId: 'u', displayName: 'U', source: 'apply' });
       const keyHash = hashApiKey('lk-secret');
@@ -344,7 +356,7 @@ describe('a gateway on a real broker', () => {
     const port = await freePort();
     nats.kill();
     await eventually(() => expect(other.connected).toBe(false));
-    const starting = startGateway(options({ instance: 'g4', broker: other, home: join(home, 'g4'), port }));
+    const starting = start({ instance: 'g4', broker: other, home: join(home, 'g4'), port });
     const url = `http://127.0.0.1:${port}`;
     await eventually(async () => expect((await fetch(`${url}/health`)).status).toBe(200));
     const { ready: serves, dependencies } = await ready(url);
@@ -360,7 +372,7 @@ describe('a gateway on a real broker', () => {
   test('stopping drains: what is under way ends whole, nothing new is taken, and a start finds its snapshot', async () => {
     const other = await connect('gateway');
     const place = { instance: 'g5', broker: other, home: join(home, 'g5') };
-    const first = await startGateway(options(place));
+    const first = await start(place);
     await eventually(async () => expect((await ready(first.url)).ready).toBe(true));
     const held = Promise.withResolvers<void>();
     for (const engine of [a, b]) {
@@ -380,7 +392,7 @@ describe('a gateway on a real broker', () => {
     b.answers.clear();
     await expect(fetch(`${first.url}/health`)).rejects.toThrow();
     expect((await admin.readers.levels()).has('gateway:g5')).toBe(false);
-    const again = await startGateway(options(place));
+    const again = await start(place);
     expect(await (await fetch(`${again.url}/metrics`)).text()).toMatch(
       /lintel_gateway_fold_from_snapshot\{fold="routing",app="gateway"\} 1/,
     );
@@ -389,10 +401,10 @@ describe('a gateway on a real broker', () => {
   });
 
   test('a taken port and a wrong name are errors that say what to do', async () => {
-    await expect(startGateway(options({ port: gateway.port, instance: 'g6' }))).rejects.toMatchObject({
+    await expect(start({ port: gateway.port, instance: 'g6' })).rejects.toMatchObject({
       code: 'PORT_TAKEN',
       advice: expect.stringContaining('--port'),
     });
-    await expect(startGateway(options({ instance: 'not a name' }))).rejects.toMatchObject({ code: 'INSTANCE_INVALID' });
+    await expect(start({ instance: 'not a name' })).rejects.toMatchObject({ code: 'INSTANCE_INVALID' });
   });
 });
