@@ -7,10 +7,11 @@ import type { INestMicroservice } from '@nestjs/common';
 import { EventRegistry, route } from '#libs/contracts';
 import { verifyArchive } from '#libs/domain/diag';
 import { hashApiKey } from '#libs/domain/tenancy';
-import type { Broker } from '#libs/event-log';
+import type { Broker, StoredAnchor } from '#libs/event-log';
 import { natsBroker } from '#libs/event-log-nats';
 import { TypedClient } from '#libs/nest-kit';
 import { createLogger } from '#libs/observability';
+import { AnchorCopies, openDatabase } from '#libs/projections-postgres';
 import { FrameBuilder } from '#libs/recording';
 import { canonicalJson, pipelineHash, resolveStrategy } from '#libs/scheduling';
 import type { LaunchedNats, LaunchedPostgres } from '#libs/testkit';
@@ -369,6 +370,28 @@ describe('verify', () => {
     expect(answer.projections.filter(({ equal }: any) => !equal)).toEqual([]);
     expect(answer).toMatchObject({ ok: true, lastSeq, sealedThroughSeq: lastSeq, forked: 0, problemsTotal: 0 });
     expect(answer.projections).toHaveLength(4);
+    expect(answer.notes).toEqual([]);
+  });
+
+  test('L10 seals are copied to Postgres; a copy that differs is evidence', async () => {
+    const database = openDatabase({ url: postgres.url });
+    const copies = new AnchorCopies(database);
+    await eventually(async () => expect(await copies.list()).toEqual(await broker.anchors.readAll()));
+    const [first] = (await copies.list()) as [StoredAnchor];
+    await copies.store([{ seq: 1, json: '{}' }]);
+    expect((await copies.list())[0]).toEqual(first);
+    const put = async (json: string): Promise<unknown> =>
+      await database.query('update lintel.anchor set json = $1 where seq = 1', [json]);
+    await put(first.json.replace(/"sealedAtMs":\d/, '"sealedAtMs":9'));
+    expect((await api.post('/api/v1/verify', {})).firstBad).toMatchObject({ seq: 1, rule: 'anchor-copy' });
+    await put('rubbish');
+    expect((await api.post('/api/v1/verify', {})).firstBad).toMatchObject({ seq: 1, rule: 'anchor-copy' });
+    await put(first.json);
+    expect((await api.post('/api/v1/verify', {})).ok).toBe(true);
+    await database.close();
+  });
+
+  test('the key is readable by its owner alone', async () => {
     expect((await stat(join(home, 'keys', 'notary.pem'))).mode & 0o777).toBe(0o600);
   });
 

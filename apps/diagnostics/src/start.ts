@@ -16,6 +16,8 @@ import { DiagnosticsModule } from './diagnostics.module.ts';
 import { Gate } from './gate.ts';
 import { bodies } from './http/bodies.ts';
 import { limits } from './limits.ts';
+import type { AnchorCopies } from '#libs/projections-postgres';
+import { AnchorCopier } from './loops/anchor-copier.ts';
 import { FleetFold } from './loops/fleet-fold.ts';
 import { Notary } from './loops/notary.ts';
 import { notaryKeys } from './loops/notary-key.ts';
@@ -41,8 +43,17 @@ export async function startDiagnostics(options: DiagnosticsOptions): Promise<Run
 
   const fold = new FleetFold({ broker, registry, environment, logger, instance });
   const hooks = projectionHooks(metrics);
-  const projector = new Projector({ databaseUrl, broker, environment, logger, instance, hooks });
-  const notary = new Notary({ broker, environment, logger, keys, tuning: { ...notaryTuning, ...options.notary } });
+  const copier = new AnchorCopier(broker.anchors, logger);
+  const onReady = (copies: AnchorCopies): void => copier.begin(copies);
+  const projector = new Projector({ databaseUrl, broker, environment, logger, instance, hooks, onReady });
+  const notary = new Notary({
+    broker,
+    environment,
+    logger,
+    keys,
+    tuning: { ...notaryTuning, ...options.notary },
+    onSealed: (anchor) => copier.sealed(anchor),
+  });
   watch(metrics, projector, notary, fold);
   const core: Core = {
     broker,
@@ -68,6 +79,7 @@ export async function startDiagnostics(options: DiagnosticsOptions): Promise<Run
   const stopLoops = async (): Promise<void> => {
     await reader.stop();
     await notary.stop();
+    await copier.settled();
     await projector.stop();
     await fold.stop();
   };

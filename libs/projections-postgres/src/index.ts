@@ -1,3 +1,4 @@
+export { AnchorCopies } from './anchor-copies.ts';
 export type { Checkpoint } from './checkpoints.reader.ts';
 export { CheckpointsReader } from './checkpoints.reader.ts';
 export type { CommitQuery } from './commits.reader.ts';

@@ -38,4 +38,22 @@ class Catalog1764000000000 implements MigrationInterface {
   }
 }
 
-export const migrations = [Catalog1764000000000];
+/** A second place for the notary's seals, out of the reach of whoever may change the stream. */
+class Anchors1764100000000 implements MigrationInterface {
+  name = 'Anchors1764100000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      create table lintel.anchor (
+        seq int8 primary key,
+        json text not null,
+        copied_at timestamptz not null default now()
+      )`);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('drop table lintel.anchor');
+  }
+}
+
+export const migrations = [Catalog1764000000000, Anchors1764100000000];

@@ -37,7 +37,7 @@ afterAll(async () => {
 test('migrations run once, however many processes start together', async () => {
   const second = openDatabase({ url: postgres.url });
   const ran = await Promise.all([migrate(database), migrate(second), migrate(database)]);
-  expect(ran.flat()).toEqual(['Catalog1764000000000']);
+  expect(ran.flat()).toEqual(['Catalog1764000000000', 'Anchors1764100000000']);
   expect(await migrate(second)).toEqual([]);
   await second.close();
 });

@@ -1,5 +1,6 @@
-import type { ProjectionVerdict, VerifyAnswer } from '#libs/domain/diag';
-import { LogVerifier } from '#libs/event-log';
+import type { ProjectionVerdict, VerifyAnswer, VerifyPart } from '#libs/domain/diag';
+import type { StoredAnchor } from '#libs/event-log';
+import { LogVerifier, parseAnchor, verifyProblemsMax } from '#libs/event-log';
 import { errorText } from '#libs/kernel';
 import type { Projection } from '#libs/projections';
 import { projectionId } from '#libs/projections';
@@ -25,8 +26,11 @@ export async function verify(core: Core, options: { readonly projections: boolea
     }
   }
   const report = verifier.report();
+  const copied = await verifyCopies(core, anchors, notes);
   const verdicts = options.projections ? await verifyProjections(core, notes) : [];
-  const { commits, aggregates, forked, sealedThroughSeq, problems, problemsTotal, firstBad } = report;
+  const { commits, aggregates, forked, sealedThroughSeq } = report;
+  const problems = [...report.problems, ...copied].sort((a, b) => a.seq - b.seq);
+  const [firstBad] = problems;
   if (broker.durability === 'memory') notes.push('the log is in memory: it ends with the process');
   if (sealedThroughSeq < report.lastSeq) {
     notes.push(`${report.lastSeq - sealedThroughSeq} newest commits are not sealed yet`);
@@ -36,7 +40,7 @@ export async function verify(core: Core, options: { readonly projections: boolea
   if (forked > 0) notes.push(`${forked} commits lost a race: no reader accepts them, which is no fault of the log`);
   return {
     durability: broker.durability,
-    ok: report.ok && verdicts.every(({ equal }) => equal),
+    ok: problems.length === 0 && verdicts.every(({ equal }) => equal),
     commits,
     aggregates,
     forked,
@@ -45,11 +49,46 @@ export async function verify(core: Core, options: { readonly projections: boolea
     sealedThroughSeq,
     ...(firstBad === undefined ? {} : { firstBad }),
     problems,
-    problemsTotal,
+    problemsTotal: report.problemsTotal + copied.length,
     projections: verdicts,
     notes,
     durationMs: environment.clock.monotonicMs() - startedMs,
   };
+}
+
+/** The copies of the seals in Postgres: a stream that was made anew, seals and all, differs from them. */
+async function verifyCopies(core: Core, anchors: readonly StoredAnchor[], notes: string[]): Promise<VerifyPart[]> {
+  const { readers, why } = core.projector;
+  if (readers === undefined) {
+    notes.push(`the copies of the seals were not compared: ${why}`);
+    return [];
+  }
+  try {
+    const inStream = new Map(anchors.map(({ seq, json }) => [seq, json]));
+    const lastSeq = anchors.at(-1)?.seq ?? 0;
+    const wrong: VerifyPart[] = [];
+    for (const { seq, json } of await readers.anchors.list()) {
+      if (inStream.get(seq) === json || wrong.length >= verifyProblemsMax) continue;
+      // A seal that was made since the stream was read is no difference.
+      if (seq > lastSeq && (await core.broker.anchors.readAll()).some((now) => now.seq === seq && now.json === json))
+        continue;
+      const text = `seal ${seq} is not the one that Postgres holds a copy of`;
+      wrong.push({ seq: firstSeqOf(json), rule: 'anchor-copy', text });
+    }
+    return wrong;
+  } catch (thrown) {
+    notes.push(`the copies of the seals were not compared: ${errorText(thrown)}`);
+    return [];
+  }
+}
+
+function firstSeqOf(json: string): number {
+  try {
+    return parseAnchor(json).firstSeq;
+  } catch {
+    // Not even an anchor: it speaks of everything.
+    return 1;
+  }
 }
 
 async function verifyProjections(core: Core, notes: string[]): Promise<ProjectionVerdict[]> {

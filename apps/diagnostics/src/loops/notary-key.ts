@@ -11,6 +11,8 @@ export interface NotaryKeys {
   readonly publicKey: string;
   /** Keys whose seals count: our own, and each in `<home>/keys/*.pub`. */
   readonly trusted: ReadonlySet<string>;
+  /** Where those lie. */
+  readonly folder: string;
 }
 
 const keyFile = 'notary.pem';
@@ -57,7 +59,7 @@ export async function notaryKeys(home: string, unique: string): Promise<NotaryKe
     for (const entry of await readdir(folder)) {
       if (entry.endsWith('.pub')) trusted.add((await readFile(join(folder, entry), 'utf8')).trim());
     }
-    return { privateKey, publicKey, trusted };
+    return { privateKey, publicKey, trusted, folder };
   } catch (cause) {
     throw new CodedError('NOTARY_KEY_INVALID', `the notary's key ${file}: ${errorText(cause)}`, {
       advice:

@@ -24,8 +24,8 @@ export interface NotaryOptions {
   readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   readonly keys: NotaryKeys;
   readonly tuning: NotaryTuning;
-  /** After each seal of its own. */
-  readonly onSealed?: (anchor: log.Anchor) => void;
+  /** After each seal of its own, as it stands in the stream. */
+  readonly onSealed?: (anchor: StoredAnchor) => void;
 }
 
 export interface NotaryStatus {
@@ -183,7 +183,13 @@ export class Notary {
       }
     }
     const { firstBad } = verifier.report();
-    if (firstBad !== undefined) throw broken(`sequence ${firstBad.seq} (${firstBad.rule}): ${firstBad.text}`);
+    if (firstBad !== undefined) {
+      const trust =
+        firstBad.rule === 'anchor-key'
+          ? `; to trust it, put that key into ${this.#options.keys.folder}/<name>.pub`
+          : '';
+      throw broken(`sequence ${firstBad.seq} (${firstBad.rule}): ${firstBad.text}${trust}`);
+    }
     if (this.#headSeq < toSeq) throw broken(`the log has no commit ${this.#headSeq + 1}, it should end at ${toSeq}`);
   }
 
@@ -202,13 +208,13 @@ export class Notary {
     try {
       const { seq } = await broker.anchors.append(json, this.#anchors);
       this.#sealed(anchor, seq);
+      this.#options.onSealed?.({ seq, json });
     } catch (thrown) {
       if (errorCode(thrown) !== 'ANCHORS_CONFLICT') throw thrown;
       logger.info('another notary sealed first; checking what it sealed');
       await this.#adopt();
       return false;
     }
-    this.#options.onSealed?.(anchor);
     return true;
   }
 

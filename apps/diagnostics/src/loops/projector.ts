@@ -6,6 +6,7 @@ import type { ItemSource, Projection, RunnerHooks, RunnerStatus } from '#libs/pr
 import { ProjectionHost, projectionId } from '#libs/projections';
 import type { Database } from '#libs/projections-postgres';
 import {
+  AnchorCopies,
   CheckpointsReader,
   CommitsReader,
   eventProjections,
@@ -30,9 +31,12 @@ interface ProjectorOptions {
   readonly logger: Logger;
   readonly instance: string;
   readonly hooks: (projection: string) => RunnerHooks;
+  /** The tables are there. */
+  readonly onReady: (copies: AnchorCopies) => void;
 }
 
 export interface Readers {
+  readonly anchors: AnchorCopies;
   readonly checkpoints: CheckpointsReader;
   readonly commits: CommitsReader;
   readonly policies: PoliciesReader;
@@ -62,6 +66,7 @@ export class Projector {
     const database = openDatabase({ url: databaseUrl, name: `lintel-diagnostics-${instance}`, environment });
     this.#database = database;
     this.#readers = {
+      anchors: new AnchorCopies(database),
       checkpoints: new CheckpointsReader(database),
       commits: new CommitsReader(database),
       policies: new PoliciesReader(database),
@@ -160,7 +165,10 @@ export class Projector {
         const ran = await migrate(database);
         if (ran.length > 0) logger.info(`database: ran ${ran.join(', ')}`);
         // A log in memory starts anew with the process: rows of an earlier one are of another log.
-        if (broker.durability === 'memory') await resetProjections(database, projections);
+        if (broker.durability === 'memory') {
+          await resetProjections(database, projections);
+          await this.#readers?.anchors.clear();
+        }
         break;
       } catch (thrown) {
         this.#why = errorText(thrown);
@@ -174,6 +182,7 @@ export class Projector {
     this.#state = 'up';
     this.#why = '';
     this.#host = this.#launch(database);
+    if (this.#readers !== undefined) this.#options.onReady(this.#readers.anchors);
     this.#timers.push(
       environment.timers.every(limits.databasePingMs, () => void this.#ping(database)),
       environment.timers.every(limits.maintenanceMs, () => void this.#maintain(database)),
