@@ -6,6 +6,8 @@ export const fleetLimits = {
   pollJitterShare: 0.2,
   /** All pollers of one gateway together. */
   pollsPerSecondMax: 200,
+  /** A poll out of turn, after an attempt that could not connect, comes at most this often. */
+  hurryGapMs: 200,
   /** From connect to the last byte of one answer. */
   pollTimeoutMs: 2_000,
   pollHeaderBytesMax: 16 * 1024,

@@ -142,9 +142,14 @@ export class LiveFleet implements Fleet {
 
   #join(registration: route.ReplicaRegistered): Member {
     const { environment, telemetry } = this.#options;
-    const replica = new LiveReplica(registration, environment.clock, () => this.exchange.touch());
+    const replica: LiveReplica = new LiveReplica(
+      registration,
+      environment.clock,
+      () => this.exchange.touch(),
+      () => poller.hurry(),
+    );
     const subject = subjects.telemetry(replica.id, 'polled');
-    const poller = new Poller({
+    const poller: Poller = new Poller({
       registration,
       environment,
       probe: this.#probe,

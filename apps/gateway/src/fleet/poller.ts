@@ -33,6 +33,7 @@ export class Poller {
   #timer: Timer | undefined;
   #running = false;
   #stopped = false;
+  #polledAtMs = -Infinity;
   #failuresInRow = 0;
   #modelsAtMs = -Infinity;
   #sleepOffered = true;
@@ -49,9 +50,10 @@ export class Poller {
     this.#arm(this.#options.environment.rng.next() * spreadMs);
   }
 
-  /** Polls soon, without waiting for its turn: something happened to the replica. */
+  /** Polls now instead of in its turn, since something happened to the replica; at most once in each `hurryGapMs`. */
   hurry(): void {
-    if (!this.#running && !this.#stopped) this.#arm(0);
+    const sinceMs = this.#options.environment.clock.monotonicMs() - this.#polledAtMs;
+    if (!this.#running && sinceMs >= fleetLimits.hurryGapMs) this.#arm(0);
   }
 
   stop(): void {
@@ -68,6 +70,7 @@ export class Poller {
   async #poll(): Promise<void> {
     if (this.#running) return;
     this.#running = true;
+    this.#polledAtMs = this.#options.environment.clock.monotonicMs();
     const { environment, periodMs, observed } = this.#options;
     const before = this.#now;
     const healthyBefore = before.healthy;

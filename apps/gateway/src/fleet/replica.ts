@@ -1,4 +1,4 @@
-import type { route } from '#libs/contracts';
+import { route } from '#libs/contracts';
 import type { EngineModel } from '#libs/engines';
 import type { Clock } from '#libs/kernel';
 import type { CandidateTable } from '#libs/scheduling';
@@ -42,7 +42,9 @@ export class LiveReplica implements FleetReplica {
   constructor(
     readonly registration: route.ReplicaRegistered,
     private readonly clock: Clock,
-    private readonly changed: (replica: LiveReplica) => void,
+    private readonly changed: () => void,
+    /** An attempt could not even connect. */
+    private readonly unreachable: () => void = () => {},
   ) {
     this.id = registration.replicaId;
     this.origin = registration.url;
@@ -60,7 +62,9 @@ export class LiveReplica implements FleetReplica {
     if (this.draining) return 'draining';
     if (this.ejected) return 'ejected';
     const { healthy, asleep } = this.observation;
-    if (healthy === false) return 'unhealthy';
+    // Without its key it would answer 401 to clients that have done nothing wrong.
+    if (healthy === false || (this.credential === undefined && this.registration.credentialRef !== ''))
+      return 'unhealthy';
     if (asleep) return 'asleep';
     if (!this.circuit.admits(nowMs)) return 'circuit-open';
     return healthy === undefined || this.healthAgeMs(nowMs) > fleetLimits.healthStaleMs ? 'unknown' : 'ready';
@@ -87,7 +91,7 @@ export class LiveReplica implements FleetReplica {
   begin(): void {
     this.inflight++;
     this.circuit.begin(this.clock.monotonicMs());
-    this.changed(this);
+    this.changed();
   }
 
   end(end: route.AttemptEnd): void {
@@ -97,7 +101,8 @@ export class LiveReplica implements FleetReplica {
     this.ended[verdict]++;
     this.circuit.end(verdict, nowMs);
     if (verdict !== 'neutral') this.window.count(verdict === 'failure', nowMs);
-    this.changed(this);
+    if (end === route.AttemptEnd.CONNECT_FAILED) this.unreachable();
+    this.changed();
   }
 
   /** Takes over what the poller saw. */

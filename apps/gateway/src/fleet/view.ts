@@ -6,7 +6,7 @@ import type { LiveReplica } from './replica.ts';
 /** What ListReplicas says of a replica: as registered, with the engine that answers where none was named. */
 export function viewOf(replica: LiveReplica, nowMs: number): MessageInitShape<typeof route.ReplicaViewSchema> {
   const { observation, registration, draining } = replica;
-  const { load, loadAtMs, healthAtMs, healthy, lastError } = observation;
+  const { load, loadAtMs, healthAtMs, healthy, asleep, lastError } = observation;
   const values: Record<string, number> = { inflight: replica.inflight + replica.elsewhere.requests };
   for (const name of ['waiting', 'running', 'kvUse'] as const) {
     const value = load?.[name];
@@ -21,7 +21,9 @@ export function viewOf(replica: LiveReplica, nowMs: number): MessageInitShape<ty
     healthAgeMs: healthAtMs === undefined ? 0 : nowMs - healthAtMs,
     values,
     valuesAgeMs: loadAtMs === undefined ? 0 : nowMs - loadAtMs,
-    lastError: replica.ejected ? `ejected by this gateway; ${lastError}` : lastError,
+    lastError: [replica.ejected ? 'ejected by this gateway' : '', asleep ? 'asleep' : '', lastError]
+      .filter((text) => text !== '')
+      .join('; '),
     servedModels: (replica.models() ?? []).map(({ id }) => id),
   };
 }

@@ -61,7 +61,10 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
   const natsUrl = flags.natsUrl ?? env.natsUrl ?? natsUrlDefault;
   return {
     natsUrl,
-    natsUser: flags.natsUser ?? env.natsUser ?? (natsUrl.includes('@') ? undefined : 'gateway'),
+    natsUser:
+      (flags.natsUser === '' ? undefined : flags.natsUser) ??
+      env.natsUser ??
+      (natsUrl.includes('@') ? undefined : 'gateway'),
     natsPassword: env.natsPassword,
     config: flags.config ?? env.configFile,
     host: flags.host ?? env.host,
