@@ -16,6 +16,21 @@ export const prefixLimits = {
 const shareLow = 0x9e3779b1;
 const shareHigh = 0x85ebca77;
 
+/** Where prompts of usual size are laid on a word's border: a buffer for each would cost more than the hashing, in collecting them. */
+const scratch = new Int32Array(16 * 1024);
+const scratchBytes = new Uint8Array(scratch.buffer);
+
+/** The first `length` bytes as words, valid until the next call. */
+function wordsOf(bytes: Uint8Array, length: number): Int32Array {
+  if (length <= scratchBytes.length) {
+    scratchBytes.set(length === bytes.length ? bytes : bytes.subarray(0, length));
+    return scratch;
+  }
+  // Whole words are read where the bytes lie on a word's border; a copy puts them there otherwise.
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes.subarray(0, length));
+  return new Int32Array(aligned.buffer, aligned.byteOffset, length >> 2);
+}
+
 /** Two 32-bit lanes from the texts that must keep prompts apart: model, adapter, cache salt. */
 function lanesOf(seed: string): [low: number, high: number] {
   let low = 0x2545f491;
@@ -41,9 +56,7 @@ export function hashBlocks(
   const words = blockBytes >> 2;
   const blocks = Math.min(Math.floor(bytes.length / blockBytes), prefixLimits.blocksPerPromptMax);
   const out = new Float64Array(blocks);
-  // Whole words are read where the bytes lie on a word's border; a copy puts them there otherwise.
-  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes.subarray(0, blocks * blockBytes));
-  const input = new Int32Array(aligned.buffer, aligned.byteOffset, blocks * words);
+  const input = wordsOf(bytes, blocks * blockBytes);
   let [low, high] = lanesOf(seed);
   for (let block = 0, word = 0; block < blocks; block++) {
     for (const end = word + words; word < end; word++) {

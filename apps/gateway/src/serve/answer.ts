@@ -1,5 +1,6 @@
+import type { RecordedUsage } from '#libs/recording';
 import { SseScanner } from './body/sse-scanner.ts';
-import { BodyTail } from './body/usage.ts';
+import { BodyTail, usageInTail } from './body/usage.ts';
 import type { Account } from './record.ts';
 
 /** What happens to an engine's header on its way to the client. */
@@ -45,6 +46,7 @@ export class Answer {
   /** Bytes promised to the client, so that nothing can be added to the body; -1 where none were. */
   length = -1;
   readonly #tail: BodyTail | undefined;
+  #usage: RecordedUsage | undefined;
 
   constructor(
     readonly status: number,
@@ -84,11 +86,16 @@ export class Answer {
     else this.#tail?.feed(chunk);
   }
 
+  /** The one chunk of an answer that came whole. */
+  feedWhole(chunk: Buffer): void {
+    if (this.#tail !== undefined) this.#usage = usageInTail(chunk);
+  }
+
   /** Writes what was read into the request's account. */
   settle(account: Account): void {
     const { sse } = this;
     if (sse === undefined) {
-      account.usage = this.#tail?.usage();
+      account.usage = this.#usage ?? this.#tail?.usage();
       return;
     }
     account.tokenGaps = sse.tokenGaps;

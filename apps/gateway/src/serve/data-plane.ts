@@ -4,6 +4,7 @@ import type { Logger, Registry } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import { ActiveList } from './active-list.ts';
 import { BodyScanner } from './body/body-scanner.ts';
 import { attachServer } from './client-errors.ts';
 import type { Target } from './endpoints.ts';
@@ -63,7 +64,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly rates = new RateLimit();
   readonly metrics: ServeMetrics;
   readonly tracing = new ServeTracing();
-  readonly active = new Set<Exchange>();
+  readonly active = new ActiveList<Exchange>();
   heldBytes = 0;
   draining = false;
   readonly #pools = new Map<FleetReplica, ReplicaPool>();
@@ -141,7 +142,7 @@ class HttpDataPlane implements DataPlane, Plane {
     for (const server of this.#servers) server.closeIdleConnections();
     const endMs = clock.monotonicMs() + limitMs;
     while (this.active.size > 0 && clock.monotonicMs() < endMs) await timers.sleep(drainLookMs);
-    for (const exchange of this.active) exchange.abort();
+    this.active.forEach((exchange) => exchange.abort());
     this.#sweeper?.cancel();
     this.#sweeper = undefined;
     for (const pool of this.#pools.values()) pool.close();
@@ -150,7 +151,7 @@ class HttpDataPlane implements DataPlane, Plane {
 
   #sweep(): void {
     const nowMs = this.#nowMs();
-    for (const exchange of this.active) exchange.sweep(nowMs);
+    this.active.forEach((exchange) => exchange.sweep(nowMs));
     for (const pool of this.#pools.values()) pool.sweep();
     if (++this.#sweeps % goneSweeps === 0) this.#forgetGone();
   }

@@ -4,6 +4,7 @@ import { route } from '#libs/contracts';
 import { errorCode, errorText } from '#libs/kernel';
 import type { tenancy } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
+import type { Listed } from './active-list.ts';
 import { Answer } from './answer.ts';
 import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
@@ -28,7 +29,8 @@ const noBody: Buffer = Buffer.alloc(0);
 const never = Number.POSITIVE_INFINITY;
 
 /** One request from its first byte to its record. Every path ends in `#finish`, once. */
-export class Exchange implements Caller, Listening {
+export class Exchange implements Caller, Listening, Listed {
+  place = -1;
   readonly requestId: string;
   readonly account = new Account();
   readonly #plane: Plane;
@@ -85,10 +87,6 @@ export class Exchange implements Caller, Listening {
 
   get target(): Target {
     return this.#target;
-  }
-
-  get request(): IncomingMessage {
-    return this.#request;
   }
 
   get key(): tenancy.KeyIssued | undefined {
@@ -336,12 +334,13 @@ export class Exchange implements Caller, Listening {
       this.#commit(attempt, answer, atMs);
     }
     this.#deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
-    answer.feed(chunk, atMs);
-    if (chunk.length === answer.length && chunk.length <= joinBytesMax) {
+    if (chunk.length === answer.length && chunk.length <= joinBytesMax && answer.sse === undefined) {
       // The whole body at once: its end follows in this very turn, and head and body go out in one write.
+      answer.feedWhole(chunk);
       this.#whole = chunk.toString('latin1');
       return;
     }
+    answer.feed(chunk, atMs);
     // The chunk's memory is the connection's and is read into again.
     if (!this.#response.write(this.#framed ? framed(chunk) : Buffer.from(chunk))) this.#awaitClient(attempt);
   }
@@ -578,7 +577,7 @@ export class Exchange implements Caller, Listening {
     this.#finished = true;
     const plane = this.#plane;
     const { account } = this;
-    plane.active.delete(this);
+    plane.active.remove(this);
     this.#releaseBody();
     account.totalMs = this.#elapsedMs;
     closeBooks(plane, account, {

@@ -3,6 +3,7 @@ import type { Logger } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import type { ActiveList } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
 import type { Exchange } from './exchange.ts';
 import type { ServeLimits } from './limits.ts';
@@ -29,7 +30,7 @@ export interface Plane {
   readonly rates: RateLimit;
   readonly metrics: ServeMetrics;
   readonly tracing: ServeTracing;
-  readonly active: Set<Exchange>;
+  readonly active: ActiveList<Exchange>;
   /** Bytes of bodies held now. */
   heldBytes: number;
   draining: boolean;
