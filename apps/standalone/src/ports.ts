@@ -33,3 +33,12 @@ export async function apiPort(host: string, asked: number | undefined): Promise<
     return { port: await claimPort(host, 0, '--api-port'), note: ` (${apiPortDefault} is taken; --api-port)` };
   }
 }
+
+/** A port that was free a moment ago may be taken by now. */
+export function portTaken(error: unknown, port: number, flag: string): unknown {
+  if (!['EADDRINUSE', 'PORT_TAKEN'].includes(errorCode(error))) return error;
+  return new CodedError('PORT_TAKEN', `port ${port} is taken`, {
+    advice: `Choose another one with ${flag}.`,
+    cause: error,
+  });
+}

@@ -1,5 +1,6 @@
 import { systemTimers } from '#libs/kernel';
-import type { Logger } from '#libs/observability';
+import { env } from '#libs/nest-kit';
+import { type Logger, startTracing } from '#libs/observability';
 import type { BrokerAddress } from './broker.ts';
 import { connectBroker } from './broker.ts';
 
@@ -28,6 +29,10 @@ export async function startDiagnosticsApp(options: unknown, logger: Logger): Pro
   // Only the thread that runs it loads it.
   const { startDiagnostics } = await import('#apps/diagnostics');
   const job = options as DiagnosticsJob;
+  const stopTracing =
+    env.otlpEndpoint === undefined
+      ? undefined
+      : startTracing({ service: 'lintel-diagnostics', version, endpoint: env.otlpEndpoint });
   const broker = await connectBroker(job.broker, (line) => logger.info(line));
   try {
     const app = await startDiagnostics({ ...job, broker, logger });
@@ -36,6 +41,7 @@ export async function startDiagnosticsApp(options: unknown, logger: Logger): Pro
       stop: async () => {
         await app.stop();
         await broker.close();
+        await stopTracing?.();
       },
     };
   } catch (error) {
@@ -54,6 +60,7 @@ export interface SimulatorsResult {
   readonly ports: readonly number[];
 }
 
+const version = '0.1.0';
 const crashedMs = 2_000;
 
 /** All simulated engines of one Lintel: they share a thread, so that many of them cost little. One that crashes comes back alone. */

@@ -14,6 +14,8 @@ export interface ThreadJob {
   readonly app: 'diagnostics' | 'engine-sim';
   readonly options: unknown;
   readonly logFile: string;
+  /** What the thread runs; default `thread-main.js` beside this file. */
+  readonly main?: URL;
 }
 
 export type ThreadMessage =
@@ -37,8 +39,9 @@ export async function startThread<Result>(
   output: (text: string) => void,
   { timers }: Pick<Environment, 'timers'>,
 ): Promise<AppThread<Result>> {
-  const worker = new Worker(new URL('./thread-main.js', import.meta.url), {
-    workerData: job,
+  const { main = new URL('./thread-main.js', import.meta.url), ...data } = job;
+  const worker = new Worker(main, {
+    workerData: data,
     name: job.app,
     stdout: true,
     stderr: true,

@@ -1,34 +1,26 @@
 import { relative, resolve } from 'node:path';
-import type { Broker } from '#libs/event-log';
-import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
+import { errorText, systemEnvironment } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
+import { startTracing } from '#libs/observability';
 import { banner, warning } from './banner.ts';
-import type { BrokerAddress } from './broker.ts';
 import { connectBroker, inMemory } from './broker.ts';
 import { Configuration, readConfiguration } from './configuration.ts';
+import { inMemoryOf, startDiagnostics } from './diagnostics.ts';
 import { startEngines } from './engines.ts';
 import { describeGiven } from './given-engines.ts';
 import { Home } from './home.ts';
 import { openLog } from './logs.ts';
 import type { UpOptions } from './options.ts';
-import { apiPort, claimPort } from './ports.ts';
+import { apiPort, claimPort, portTaken } from './ports.ts';
 import { Progress } from './progress.ts';
 import { waitReady } from './ready.ts';
 import { aibrixPort, secondPort } from './second-port.ts';
 import { startBroker, startDatabase } from './servers.ts';
 import type { Stack } from './stack.ts';
-import type { DiagnosticsJob, DiagnosticsResult } from './thread-apps.ts';
-import { keepThread } from './threads.ts';
 
 const simReplicasDefault = 3;
 const gatewayPortDefault = 8080;
-
-interface DiagnosticsHost {
-  readonly job: Omit<DiagnosticsJob, 'broker'>;
-  /** Shared with the gateway; undefined where diagnostics has a connection and a thread of its own. */
-  readonly memory: Broker | undefined;
-  readonly address: BrokerAddress | undefined;
-}
+const version = '0.1.0';
 
 /** Starts everything, part by part; what was started stands in `stack`, also when this throws. */
 export async function up(
@@ -57,6 +49,12 @@ export async function up(
   // Loaded while the servers start; whatever is wrong before this line is said without waiting for it.
   const gatewayApp = import('#apps/gateway');
   gatewayApp.catch(() => {}); // thrown on where it is awaited
+  // Spans of this thread are the gateway's.
+  if (env.otlpEndpoint !== undefined) {
+    const stopTracing = startTracing({ service: 'lintel-gateway', version, endpoint: env.otlpEndpoint });
+    stack.add({ name: 'tracing', stop: stopTracing });
+  }
+
   const openFile = (name: string) => {
     const log = openLog(home.path('logs'), name, env.logLevel, timers);
     stack.add({ name: `${name}.log`, stop: async () => log.close() });
@@ -188,65 +186,6 @@ function shortest(folder: string): string {
   return here.startsWith('..') ? folder : here;
 }
 
-function inMemoryOf(memory: Broker | undefined): Broker {
-  if (memory === undefined) throw new CodedError('NO_BROKER', 'there is neither a broker nor a log in memory');
-  return memory;
-}
-
 function describeFleet(models: readonly string[]): string {
   return models.length === 0 ? 'no model is served yet' : `serving ${models.slice(0, 4).join(', ')}`;
-}
-
-/** A port that was free a moment ago may be taken by now. */
-function portTaken(error: unknown, port: number, flag: string): unknown {
-  if (!['EADDRINUSE', 'PORT_TAKEN'].includes(errorCode(error))) return error;
-  return new CodedError('PORT_TAKEN', `port ${port} is taken`, {
-    advice: `Choose another one with ${flag}.`,
-    cause: error,
-  });
-}
-
-async function startDiagnostics(
-  { job, memory, address }: DiagnosticsHost,
-  progress: Progress,
-  stack: Stack,
-  logFile: string,
-  report: (line: string) => void,
-  output: (text: string) => void,
-  note: string,
-): Promise<DiagnosticsResult> {
-  const environment = systemEnvironment;
-  return await progress.step(
-    'diagnostics',
-    async () => {
-      try {
-        if (memory !== undefined || address === undefined) {
-          // A log in memory lives in one thread, so diagnostics has to be there, too.
-          const app = await import('#apps/diagnostics');
-          const log = openLog(resolve(logFile, '..'), 'diagnostics', env.logLevel, environment.timers);
-          const running = await app.startDiagnostics({ ...job, broker: inMemoryOf(memory), logger: log.logger });
-          stack.add({ name: 'diagnostics', stop: async () => (await running.stop(), log.close()) });
-          return { url: running.url, port: running.port };
-        }
-        const jobAt = (port: number) =>
-          ({
-            app: 'diagnostics',
-            options: { ...job, port, broker: address } satisfies DiagnosticsJob,
-            logFile,
-          }) as const;
-        const thread = await keepThread<DiagnosticsResult>(
-          jobAt(job.port),
-          ({ port }) => jobAt(port),
-          report,
-          output,
-          environment,
-        );
-        stack.add({ name: 'diagnostics', stop: async () => await thread.stop() });
-        return thread.result;
-      } catch (error) {
-        throw portTaken(error, job.port, '--api-port');
-      }
-    },
-    ({ url }) => `${url}${note}`,
-  );
 }
