@@ -24,24 +24,20 @@ export function percentile(list, share) {
 /** "Intel Xeon …, 2 cores, Node v24" */
 export const machine = () => `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} cores, Node ${process.version}`;
 
-const nsPerSecond = 1e9;
-
-/** On-CPU seconds (user and system) of a whole process; with nanoseconds where the kernel counts them for each thread. Linux only. */
+/** On-CPU seconds (user and system) of a whole process. Linux only. */
 export function cpuSeconds(pid) {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
 }
 
-/** On-CPU seconds of a process and its living children. */
+/** On-CPU seconds of a process and its children, also of those that have ended. */
 export function treeCpuSeconds(pid) {
   const kids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
-  return [pid, ...kids].reduce((sum, one) => sum + (existsSync(`/proc/${one}/stat`) ? cpuSeconds(one) : 0), 0);
-}
-
-/** Time that a process waited for its core while it could have run: noise of others on this machine. Main thread only. */
-export function waitedSeconds(pid) {
-  return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[1]) / nsPerSecond;
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const ended = (Number(fields[13]) + Number(fields[14])) / ticksPerSecond;
+  return [pid, ...kids].reduce((sum, one) => sum + (existsSync(`/proc/${one}/stat`) ? cpuSeconds(one) : 0), ended);
 }
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -20,17 +20,45 @@ export interface Delivered extends StreamMessage {
 
 /** Reads `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<count>.<seq>.<delivery>.<nanos>.<pending>[.<random>]`. */
 export function delivered(msg: Msg): Delivered {
-  const parts = (msg.reply ?? '').split('.');
-  const at = parts.length === 9 ? 5 : 7;
+  const reply = msg.reply ?? '';
+  let dots = 0;
+  for (let at = reply.indexOf('.'); at >= 0; at = reply.indexOf('.', at + 1)) dots++;
+  const seqAt = after(reply, 0, dots === 8 ? 5 : 7);
+  const deliveryAt = after(reply, seqAt, 1);
+  const nanosAt = after(reply, deliveryAt, 1);
+  const pendingAt = after(reply, nanosAt, 1);
   return {
-    seq: Number(parts[at]),
-    deliverySeq: Number(parts[at + 1]),
-    storedAtMs: Math.floor(Number(parts[at + 2]) / 1e6),
-    pending: Number(parts[at + 3]),
+    seq: digits(reply, seqAt),
+    deliverySeq: digits(reply, deliveryAt),
+    // Without the last six digits: as a number of nanoseconds it would be rounded, at times up.
+    storedAtMs: digits(reply, nanosAt, pendingAt - 7),
+    pending: digits(reply, pendingAt),
     subject: msg.subject,
     headers: msg.headers,
     data: msg.data,
   };
+}
+
+/** Position behind the `count`th dot from `at` on; NaN where there are fewer. */
+function after(text: string, at: number, count: number): number {
+  let position = at;
+  for (let dot = 0; dot < count; dot++) {
+    position = text.indexOf('.', position) + 1;
+    if (position === 0) return Number.NaN;
+  }
+  return position;
+}
+
+/** The number that stands there, up to a dot or `end`; NaN where none does. */
+function digits(text: string, from: number, end: number = text.length): number {
+  let value = 0;
+  let at = from;
+  for (; at < end; at++) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) break;
+    value = value * 10 + digit;
+  }
+  return at > from ? value : Number.NaN;
 }
 
 export const commitHeaders = {

@@ -16,6 +16,7 @@ const fixedBytes: Partial<Record<ColumnKind, number>> = { int: 8, float: 8, bool
 /** Postgres counts time in microseconds from 2000-01-01. */
 const epochOffsetMs = Date.UTC(2000, 0, 1);
 const jsonbVersion = 1;
+const textLoopMax = 64;
 
 /**
  * One column of rows in the binary form of a one-dimensional array (array_recv). The driver would write each value as escaped text and
@@ -39,7 +40,8 @@ export function binaryArray(
     const part = value === null ? null : kind === 'json' ? JSON.stringify(value) : (value as string | Uint8Array);
     parts.push(part);
     if (part === null) continue;
-    bytes += (typeof part === 'string' ? Buffer.byteLength(part) : part.byteLength) + (kind === 'json' ? 1 : 0);
+    // A text takes up to three bytes for each unit: room that is not needed is never touched.
+    bytes += (typeof part === 'string' ? 3 * part.length : part.byteLength) + (kind === 'json' ? 1 : 0);
   }
   const out = Buffer.allocUnsafe(bytes);
   out.writeInt32BE(1, 0);
@@ -60,14 +62,26 @@ export function binaryArray(
     const start = at + 4;
     at = start;
     if (kind === 'json') at = out.writeUInt8(jsonbVersion, at);
-    if (typeof part === 'string') at += out.write(part, at, 'utf8');
+    if (typeof part === 'string') at = writeText(out, at, part);
     else {
       out.set(part, at);
       at += part.byteLength;
     }
     out.writeInt32BE(at - start, start - 4);
   }
-  return out;
+  return out.subarray(0, at);
+}
+
+/** Answers where the text ends. Most are short and ASCII, for which a call into the runtime costs more than it does. */
+function writeText(out: Buffer, at: number, text: string): number {
+  const { length } = text;
+  if (length > textLoopMax) return at + out.write(text, at, 'utf8');
+  for (let index = 0; index < length; index++) {
+    const code = text.charCodeAt(index);
+    if (code >= 0x80) return at + out.write(text, at, 'utf8');
+    out[at + index] = code;
+  }
+  return at + length;
 }
 
 function writeFixed(out: Buffer, at: number, kind: ColumnKind, size: number, value: Value): number {
