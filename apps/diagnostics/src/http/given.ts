@@ -32,7 +32,7 @@ export const anyId = text(limits.idLengthMax);
 /** "route.replica.*" and "lintel.ev.route.replica.*" both name those subjects. @throws BAD_REQUEST */
 export function subjectFilterOf(subject: string | undefined): readonly string[] | undefined {
   if (subject === undefined) return undefined;
-  const whole = subject.startsWith('lintel.ev.') ? subject : `lintel.ev.${subject}`;
+  const whole = subject.startsWith('lintel.') ? subject : `lintel.ev.${subject}`;
   if (/^lintel\.ev(\.([A-Za-z0-9_-]{1,64}|\*)){0,3}(\.>)?$/.test(whole) && whole !== 'lintel.ev') return [whole];
   throw new CodedError('BAD_REQUEST', `subject: ${JSON.stringify(subject)} is no filter of subjects`, {
     advice: 'Write lintel.ev.<context>.<aggregate>.<id>; "*" stands for one part, ">" for the rest.',
