@@ -71,6 +71,7 @@ export async function startup({ log, link, registry, commits, median, rounds }) 
   const rows = [];
   for (const age of [Math.ceil(commits / 10), commits]) {
     const fillFromMs = performance.now();
+    process.stdout.write(`filling to ${age} commits …\n`);
     await fill(age);
     const fillS = (performance.now() - fillFromMs) / 1000;
     const first = newFold(true);

@@ -64,6 +64,14 @@ async function rate(commits, width, work) {
 
 const home = mkdtempSync(join(tmpdir(), 'lintel-bench-'));
 let server;
+// Stopped half way it leaves no server and no folder behind.
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, async () => {
+    await server?.stop?.();
+    rmSync(home, { recursive: true, force: true });
+    process.exit(1);
+  });
+}
 try {
   server = await provideNats({
     home,
