@@ -132,11 +132,15 @@ describe('apply', () => {
     ]);
     expect((await api.get('/api/v1/log')).lastSeq).toBe(0);
 
-    const done = await api.post('/api/v1/apply', document);
+    // With a key of its own for the whole call, each step is still a command of its own.
+    const once = { 'content-type': 'application/yaml', 'idempotency-key': 'whole' };
+    const done = (await api.call('POST', '/api/v1/apply', document, once)).body;
     expect(done.changes.map(({ seq }: { seq: number }) => seq)).toEqual([1, 2, 3, 4, 5]);
     const page = await api.get('/api/v1/log?after=0');
     expect(page).toMatchObject({ lastSeq: 6, durability: 'disk' });
     expect(new Set(page.commits.map(({ correlationId }: any) => correlationId))).toEqual(new Set([done.correlationId]));
+    expect(page.commits.slice(0, 5).every(({ commitId }: any) => /^apply-[0-9a-f]{32}:/.test(commitId))).toBe(true);
+    expect(new Set(page.commits.map(({ commitId }: any) => commitId)).size).toBe(6);
     expect(page.commits[5].events[0]).toMatchObject({ type: 'ConfigurationApplied', data: { source: 'apply' } });
 
     const again = await api.post('/api/v1/apply', document);

@@ -144,9 +144,10 @@ async function listen(core: Core, health: HealthBoard, options: DiagnosticsOptio
     bodies(adapter.getInstance());
     app.useGlobalFilters(new ProblemFilter());
     app
-      .connectMicroservice<MicroserviceOptions>({
-        strategy: new LintelTransport({ responder: core.broker.responder, queue: 'diagnostics' }),
-      })
+      .connectMicroservice<MicroserviceOptions>(
+        { strategy: new LintelTransport({ responder: core.broker.responder, queue: 'diagnostics' }) },
+        { deferInitialization: true },
+      )
       .useGlobalFilters(new CodedRpcFilter());
     await app.startAllMicroservices();
     await app.listen(options.port, options.host);

@@ -51,14 +51,12 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
   if (options.dryRun) {
     return { ...head, changes: plan.map(({ change }) => ({ what: change, seq: 0, commitId: '' })) };
   }
+  // One id for the whole call would make one command of all its steps.
+  const by = { actor: options.asked.actor, traceparent: options.asked.traceparent };
   const versions = plan.map((step) => core.fold.headOf(subjectOf(step))?.version ?? 0);
   const changes: { what: string; seq: number; commitId: string }[] = [];
   for (const [index, step] of plan.entries()) {
-    const asked = {
-      commandId: commandIdOf(hash, step, versions[index] ?? 0),
-      correlationId,
-      ...options.asked,
-    };
+    const asked = { ...by, commandId: commandIdOf(hash, step, versions[index] ?? 0), correlationId };
     try {
       const { seq, commitId } = await send(core, step, asked);
       changes.push({ what: step.change, seq, commitId });
@@ -66,7 +64,7 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
       throw partly(thrown, step, changes.length, plan.length);
     }
   }
-  if (plan.length > 0) await record(core, hash, plan, { correlationId, ...options.asked });
+  if (plan.length > 0) await record(core, hash, plan, { ...by, correlationId });
   return { ...head, changes };
 }
 
