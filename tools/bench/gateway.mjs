@@ -46,10 +46,11 @@ const cpuRatioGoal = 1.3;
 const recordingCostGoal = 0.05;
 const hopMsGoal = { p50: 0.4, p99: 1.5 };
 const hopRequests = 3_000;
+const loadMsMax = 120_000;
 
 async function load(port, connections, count) {
   const child = start(cores.load, node, ['tools/bench/_load.mjs', port, connections, count].map(String));
-  const result = await ready(child, 'load');
+  const result = await ready(child, 'load', loadMsMax);
   await stop(child);
   return result;
 }
