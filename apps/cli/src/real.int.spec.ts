@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fromJson, toJson } from '@bufbuild/protobuf';
@@ -340,7 +340,13 @@ describe('an archive', () => {
     const twice = await lintel(['archive', 'import', archive, '--home', fresh.folder]);
     await writeFile(fresh.path('lock'), `${process.pid}\n`);
     const locked = await lintel(['archive', 'import', archive, '--home', fresh.folder]);
+    const keys = await Promise.all(
+      (await readdir(fresh.path('keys'))).map((name) => readFile(fresh.path(`keys/${name}`), 'utf8')),
+    );
     await fresh.remove();
+    expect(keys).toHaveLength(1);
+    // The seals in the file name the same key.
+    expect(await readFile(archive, 'utf8')).toContain((keys[0] ?? '').trim());
     expect([restored.code, restored.out]).toEqual([0, expect.stringContaining('read back, they verify')]);
     expect(restored.out).toContain(`lintel up --home ${fresh.folder}`);
     expect(twice).toMatchObject({ code: 5, err: expect.stringContaining('the log holds 4 commits') });

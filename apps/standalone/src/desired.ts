@@ -25,6 +25,7 @@ export function desiredConfiguration(
 ): DesiredConfiguration {
   const given: DesiredConfiguration =
     config === undefined ? { replicas: [], policies: [], tenants: [] } : desiredOf(config, `config:${file ?? ''}`);
+  const hash = apiKey === undefined ? '' : hashKey(apiKey);
   return {
     replicas: [
       ...given.replicas,
@@ -48,7 +49,8 @@ export function desiredConfiguration(
             {
               tenantId: 'local',
               displayName: 'Local',
-              keys: [{ keyId: 'local', keyHash: hashKey(apiKey), displayName: 'made by npm start' }],
+              // Named by its hash: a home that lost its key file gets another key, and the lost one is revoked.
+              keys: [{ keyId: `local-${hash.slice(0, 8)}`, keyHash: hash, displayName: 'made by npm start' }],
             },
           ],
   };

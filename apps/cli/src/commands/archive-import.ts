@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { ArchiveVerdict } from '#libs/domain/diag';
 import type { Broker, StoredCommit } from '#libs/event-log';
@@ -21,6 +22,8 @@ export interface Imported {
   readonly lastSeq: number;
   /** What stands in the log now, read back and verified. */
   readonly ok: boolean;
+  /** Who sealed what was imported: SPKI DER in base64. */
+  readonly publicKeys: readonly string[];
 }
 
 const notEmpty = (lastSeq: number, anchors: number): CodedError =>
@@ -43,7 +46,7 @@ export async function importArchive(
   broker: Pick<Broker, 'log' | 'anchors'>,
   onProgress: (commits: number) => void,
 ): Promise<Imported> {
-  const { ArchiveReader, LogVerifier } = await import('#libs/event-log');
+  const { ArchiveReader, LogVerifier, parseAnchor } = await import('#libs/event-log');
   const { EventRegistry } = await import('#libs/contracts');
   const before = [await broker.log.lastSeq(), (await broker.anchors.readAll()).length] as const;
   if (before[0] > 0 || before[1] > 0) throw notEmpty(...before);
@@ -84,7 +87,18 @@ export async function importArchive(
   if (commits > 0) for await (const commit of broker.log.read({ fromSeq: 1 })) verifier.add(commit);
   const report = verifier.report();
   const ok = report.ok && report.commits === commits && report.lastSeq === lastSeq && report.anchors === anchors.length;
-  return { commits, anchors: anchors.length, lastSeq, ok };
+  const publicKeys = [...new Set(anchors.map((json) => parseAnchor(json).publicKey))];
+  return { commits, anchors: anchors.length, lastSeq, ok, publicKeys };
+}
+
+/** The notary of this home goes on from seals of another key only where that key lies beside its own. */
+async function trustKeys(home: string, publicKeys: readonly string[]): Promise<void> {
+  const folder = join(home, 'keys');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const publicKey of publicKeys) {
+    const name = createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
+    await writeFile(join(folder, `notary-${name}.pub`), `${publicKey}\n`, { mode: 0o644 });
+  }
 }
 
 async function lockOwner(home: string): Promise<number | undefined> {
@@ -179,6 +193,7 @@ export async function importCommand(cli: Cli, [file = '']: readonly string[], fl
     const imported = await importArchive(archiveLines(file), broker, (commits) =>
       cli.progress(`${count(commits)} of ${plural(verdict.report.commits, 'commit')} written`),
     );
+    if (home !== undefined && imported.ok) await trustKeys(home, imported.publicKeys);
     await cli.answer({ file, where, ...imported }, (layout) => renderImported(file, where, imported, layout, home));
     return imported.ok ? exitCodes.ok : exitCodes.no;
   } finally {

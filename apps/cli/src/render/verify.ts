@@ -149,7 +149,7 @@ export function renderImported(
           'next',
           home === undefined
             ? ''
-            : clean(`copy api-key and keys/ of the old home to ${home}, then lintel up --home ${home}`),
+            : clean(`lintel up --home ${home}; copy api-key of the old home first to keep its clients' key`),
         ],
       ],
       layout,
