@@ -9,7 +9,7 @@ import { eventually } from '#libs/testkit';
 
 const root = join(import.meta.dirname, '../..');
 const node = join(root, 'node_modules/node/bin/node');
-const startMsMax = 60_000;
+const startMsMax = 100_000;
 
 export interface Exit {
   readonly code: number | null;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import OpenAI from 'openai';
 import {
   bareMachine,
@@ -13,6 +13,9 @@ import {
   startLintel,
   temporaryFolder,
 } from './lintel-process.ts';
+
+/** A whole Lintel starts in three seconds, and in thirty where every core is busy. */
+jest.setTimeout(150_000);
 
 interface Streamed {
   readonly requestId: string;
