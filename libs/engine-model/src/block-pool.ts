@@ -1,3 +1,5 @@
+import { NumberMap } from '#libs/kernel';
+
 const none = -1;
 
 /**
@@ -10,7 +12,7 @@ export class BlockPool {
   readonly #hashes: Float64Array;
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
-  readonly #byHash = new Map<number, number>();
+  readonly #byHash: NumberMap;
   readonly #evicted: (hash: number) => void;
   #head = none;
   #tail = none;
@@ -22,6 +24,7 @@ export class BlockPool {
     this.#hashes = new Float64Array(size).fill(none);
     this.#next = new Int32Array(size).fill(none);
     this.#previous = new Int32Array(size).fill(none);
+    this.#byHash = new NumberMap(size);
     this.#evicted = evicted;
     for (let block = 0; block < size; block++) this.#pushFree(block);
   }
@@ -35,7 +38,8 @@ export class BlockPool {
   }
 
   find(hash: number): number | undefined {
-    return this.#byHash.get(hash);
+    const block = this.#byHash.get(hash);
+    return block < 0 ? undefined : block;
   }
 
   isFree(block: number): boolean {
@@ -60,7 +64,7 @@ export class BlockPool {
 
   /** Names a full block. False when another block already holds this hash; this one then stays nameless. */
   name(block: number, hash: number): boolean {
-    if (this.#byHash.has(hash)) return false;
+    if (this.#byHash.get(hash) >= 0) return false;
     this.#hashes[block] = hash;
     this.#byHash.set(hash, block);
     return true;
@@ -89,10 +93,10 @@ export class BlockPool {
     let linked = 0;
     for (let block = this.#head; block !== none; block = this.#next[block]!) linked++;
     if (linked !== this.#free) throw new Error(`KV blocks: ${linked} in the free list, ${this.#free} counted`);
-    for (const [hash, block] of this.#byHash) {
+    this.#byHash.forEach((hash, block) => {
       if (this.#hashes[block] !== hash)
         throw new Error(`KV block ${block} is indexed under a hash that it does not hold`);
-    }
+    });
   }
 
   #forget(block: number): void {

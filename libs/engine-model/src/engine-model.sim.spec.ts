@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { SeededRng } from '#libs/kernel';
-import { EngineModel, a100Llama8b } from './index.ts';
+import { EngineModel, a100Llama8b, blockHash, rootHash } from './index.ts';
 import type { EngineListener, EngineModelOptions, KvEvent, SequenceRequest } from './index.ts';
 
 const options: EngineModelOptions = {
@@ -233,6 +233,21 @@ describe('prefix cache', () => {
     drain(model);
     expect([again.cachedTokens, longer.cachedTokens]).toEqual([48, 64]);
     expect(model.counts()).toMatchObject({ prefixQueries: 198, prefixHits: 112 });
+  });
+
+  test('says how much of a chain is cached now, from its start on', () => {
+    const model = new EngineModel(options);
+    model.add(request(words(48), 1), 0);
+    drain(model);
+    const chain: number[] = [];
+    for (let block = 0; block < 4; block++) {
+      chain.push(blockHash(chain.at(-1) ?? rootHash(1, undefined, undefined), words(64), block * 16, (block + 1) * 16));
+    }
+    expect(model.cachedBlocks(chain)).toBe(3);
+    expect(model.cachedBlocks(chain.slice(1))).toBe(2);
+    expect(model.cachedBlocks(chain.slice(3))).toBe(0);
+    model.resetPrefixCache();
+    expect(model.cachedBlocks(chain)).toBe(0);
   });
 
   test('adapter and salt keep prefixes apart', () => {

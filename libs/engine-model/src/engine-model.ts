@@ -59,7 +59,9 @@ export class EngineModel {
   constructor(options: EngineModelOptions, listener: EngineListener = {}) {
     this.options = options;
     this.#listener = listener;
-    this.#pool = new BlockPool(options.blocks, (hash) => this.#events.push({ type: 'BlockRemoved', hashes: [hash] }));
+    this.#pool = new BlockPool(options.blocks, (hash) => {
+      if (listener.kvEvents !== undefined) this.#events.push({ type: 'BlockRemoved', hashes: [hash] });
+    });
     this.#loras = new LoraSlots(options.maxLoras, options.profile.adapterLoadMs / options.speed);
   }
 
@@ -198,6 +200,13 @@ export class EngineModel {
     return this.#loras.unload(name);
   }
 
+  /** Leading blocks of a chain that are cached now, in use or not. `hashes` are made by `blockHash` from this engine's `rootHash`. */
+  cachedBlocks(hashes: ArrayLike<number>): number {
+    let blocks = 0;
+    while (blocks < hashes.length && this.#pool.find(hashes[blocks]!) !== undefined) blocks++;
+    return blocks;
+  }
+
   counts(): EngineCounts {
     return {
       ...this.#counts,
@@ -321,7 +330,7 @@ export class EngineModel {
   /** Reuses cached blocks, takes the rest; 0 when there is no room. */
   #tryAdmit(sequence: Sequence, budget: number): number {
     const { blockSize, prefixCaching } = this.options;
-    const hitMax = prefixCaching ? Math.floor((sequence.tokens.length - 1) / blockSize) : 0;
+    const hitMax = prefixCaching ? Math.floor((sequence.length - 1) / blockSize) : 0;
     let hits = 0;
     for (; hits < hitMax; hits++) {
       const block = this.#pool.find(sequence.hash(hits));
@@ -330,7 +339,7 @@ export class EngineModel {
       sequence.blockIds.push(block);
     }
     const local = hits * blockSize;
-    const remote = sequence.admitted ? 0 : Math.min(sequence.request.remoteTokens ?? 0, sequence.tokens.length - 1);
+    const remote = sequence.admitted ? 0 : Math.min(sequence.request.remoteTokens ?? 0, sequence.length - 1);
     sequence.computed = Math.max(local, remote);
     sequence.named = hits;
     const tokens = Math.min(sequence.left, budget);
@@ -406,7 +415,7 @@ export class EngineModel {
       type: 'BlockStored',
       hashes,
       parentHash: from === 0 ? undefined : sequence.hash(from - 1),
-      tokens: sequence.tokens.slice(from * blockSize, (from + hashes.length) * blockSize),
+      tokens: Array.from(sequence.tokens.subarray(from * blockSize, (from + hashes.length) * blockSize)),
       blockSize,
       adapter: sequence.request.adapter,
       cacheSalt: from === 0 ? sequence.request.cacheSalt : undefined,
@@ -452,7 +461,7 @@ export class EngineModel {
   /** One token; true when it was the last one. */
   #emit(sequence: Sequence, nowMs: number): boolean {
     const token = sequence.request.token(sequence.outputs);
-    sequence.tokens.push(token);
+    sequence.tokens[sequence.length++] = token;
     sequence.outputs++;
     this.#counts.generatedTokens++;
     if (sequence.outputs === 1) sequence.firstTokenMs = nowMs;

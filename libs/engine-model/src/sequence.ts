@@ -6,8 +6,10 @@ export type SequenceState = 'waiting' | 'running' | 'done';
 /** One sequence with its tokens, blocks and chain of hashes. */
 export class Sequence implements SequenceView {
   state: SequenceState = 'waiting';
-  readonly tokens: number[];
+  /** Prompt and, as they come, outputs; `length` of them are there. */
+  readonly tokens: Int32Array;
   readonly promptLength: number;
+  length: number;
   /** Tokens whose KV is there. */
   computed = 0;
   /** Tokens of the step in progress. */
@@ -37,13 +39,15 @@ export class Sequence implements SequenceView {
     readonly blockSize: number,
     seed: number,
   ) {
-    this.tokens = Array.from(request.prompt);
-    this.promptLength = this.tokens.length;
+    this.promptLength = request.prompt.length;
+    this.length = this.promptLength;
+    this.tokens = new Int32Array(this.promptLength + request.outputTokens);
+    this.tokens.set(request.prompt);
     this.#root = rootHash(seed, request.adapter, request.cacheSalt);
   }
 
   get left(): number {
-    return this.tokens.length - this.computed;
+    return this.length - this.computed;
   }
 
   /** Hash of full block `index`; its tokens must be there. */

@@ -2,6 +2,7 @@ export { CodedError, errorCode, errorText } from './errors.ts';
 export { fnv1a32, mix32 } from './hash.ts';
 export { Heap } from './heap.ts';
 export type { Clock, Environment, Ids, Rng, Timer, Timers } from './ports.ts';
+export { NumberMap } from './number-map.ts';
 export { Ring } from './ring.ts';
 export { SeededRng } from './seeded-rng.ts';
 export { closest } from './suggest.ts';

@@ -1,20 +1,29 @@
-import { CodedError } from '#libs/kernel';
+import { CodedError, NumberMap } from '#libs/kernel';
 import type { BlockHashes } from './hash-blocks.ts';
 import { prefixLimits } from './hash-blocks.ts';
 
-/** Which replicas hold a block: bits by slot, the first 32 in a number of their own since most fleets need no more. */
-interface Block {
-  first: number;
-  more: Uint32Array | undefined;
-}
+const none = -1;
+const roomMin = 1024;
 
 /**
  * Which replicas are believed to have which blocks cached. Approximate: a block is noted when a request is sent, and forgotten when
  * it is the least recently used of too many; what an engine evicts by itself is not seen.
+ *
+ * A block is a row of a few arrays, linked in the order of use; the replicas that hold it are bits by slot, the first 32 in a
+ * number of their own since most fleets need no more.
  */
 export class PrefixIndex {
-  /** In order of use, the least recent first. */
-  readonly #blocks = new Map<number, Block>();
+  readonly #rows = new NumberMap();
+  #hash = new Float64Array(roomMin);
+  #first = new Int32Array(roomMin);
+  #newer = new Int32Array(roomMin);
+  #older = new Int32Array(roomMin);
+  readonly #more: (Uint32Array | undefined)[] = [];
+  #oldest = none;
+  #newest = none;
+  /** Rows that were given back, and how many were ever used. */
+  readonly #freeRows: number[] = [];
+  #rowsUsed = 0;
   readonly #slots = new Map<string, number>();
   readonly #freeSlots: number[] = [];
   readonly #blocksMax: number;
@@ -24,7 +33,7 @@ export class PrefixIndex {
   }
 
   get size(): number {
-    return this.#blocks.size;
+    return this.#rows.size;
   }
 
   /**
@@ -47,12 +56,12 @@ export class PrefixIndex {
     }
     let left = live.length;
     for (let depth = 0; depth < blocks.length && left > 0; depth++) {
-      const block = this.#blocks.get(blocks[depth] as number);
-      if (block === undefined) break;
+      const row = this.#rows.get(blocks[depth] as number);
+      if (row === none) break;
       let kept = 0;
       for (let k = 0; k < left; k++) {
         const slot = slots[k] as number;
-        if (!has(block, slot)) continue;
+        if (!this.#has(row, slot)) continue;
         out[live[k] as number] = depth + 1;
         live[kept] = live[k] as number;
         slots[kept++] = slot;
@@ -68,25 +77,100 @@ export class PrefixIndex {
     // From the end, so that the start of a prompt outlives its tail.
     for (let depth = Math.min(blocks.length, this.#blocksMax) - 1; depth >= 0; depth--) {
       const hash = blocks[depth] as number;
-      let block = this.#blocks.get(hash);
-      if (block === undefined) block = { first: 0, more: undefined };
-      else this.#blocks.delete(hash);
-      add(block, slot);
-      this.#blocks.set(hash, block);
+      let row = this.#rows.get(hash);
+      if (row === none) row = this.#add(hash);
+      else if (row !== this.#newest) this.#unlink(row);
+      this.#hold(row, slot);
+      if (row !== this.#newest) this.#append(row);
     }
-    while (this.#blocks.size > this.#blocksMax) this.#blocks.delete(this.#blocks.keys().next().value as number);
+    while (this.#rows.size > this.#blocksMax) this.#remove(this.#oldest);
   }
 
   /** The replica restarted or is gone: it has nothing. Walks the whole index, which is rare. */
   forgetReplica(replicaId: string): void {
     const slot = this.#slots.get(replicaId);
     if (slot === undefined) return;
-    for (const [hash, block] of this.#blocks) {
-      remove(block, slot);
-      if (isEmpty(block)) this.#blocks.delete(hash);
+    for (let row = this.#oldest; row !== none;) {
+      const next = this.#newer[row] as number;
+      if (this.#drop(row, slot)) this.#remove(row);
+      row = next;
     }
     this.#slots.delete(replicaId);
     this.#freeSlots.push(slot);
+  }
+
+  #has(row: number, slot: number): boolean {
+    if (slot < 32) return ((this.#first[row] as number) & (1 << slot)) !== 0;
+    return ((this.#more[row]?.[(slot >> 5) - 1] ?? 0) & (1 << (slot & 31))) !== 0;
+  }
+
+  #hold(row: number, slot: number): void {
+    if (slot < 32) {
+      this.#first[row]! |= 1 << slot;
+      return;
+    }
+    const word = (slot >> 5) - 1;
+    let more = this.#more[row];
+    if (more === undefined || more.length <= word) {
+      const grown = new Uint32Array(word + 1);
+      if (more !== undefined) grown.set(more);
+      this.#more[row] = more = grown;
+    }
+    more[word]! |= 1 << (slot & 31);
+  }
+
+  /** True when nobody holds the block any more. */
+  #drop(row: number, slot: number): boolean {
+    const more = this.#more[row];
+    const word = (slot >> 5) - 1;
+    if (slot < 32) this.#first[row]! &= ~(1 << slot);
+    else if (more !== undefined && more.length > word) more[word]! &= ~(1 << (slot & 31));
+    return this.#first[row] === 0 && (more?.every((bits) => bits === 0) ?? true);
+  }
+
+  #add(hash: number): number {
+    const row = this.#freeRows.pop() ?? this.#rowsUsed++;
+    if (row >= this.#hash.length) this.#grow();
+    this.#hash[row] = hash;
+    this.#first[row] = 0;
+    this.#more[row] = undefined;
+    this.#rows.set(hash, row);
+    return row;
+  }
+
+  #remove(row: number): void {
+    this.#unlink(row);
+    this.#rows.delete(this.#hash[row] as number);
+    this.#freeRows.push(row);
+  }
+
+  #append(row: number): void {
+    this.#older[row] = this.#newest;
+    this.#newer[row] = none;
+    if (this.#newest === none) this.#oldest = row;
+    else this.#newer[this.#newest] = row;
+    this.#newest = row;
+  }
+
+  #unlink(row: number): void {
+    const older = this.#older[row] as number;
+    const newer = this.#newer[row] as number;
+    if (older === none) this.#oldest = newer;
+    else this.#newer[older] = newer;
+    if (newer === none) this.#newest = older;
+    else this.#older[newer] = older;
+  }
+
+  #grow(): void {
+    const room = this.#hash.length * 2;
+    const grown = <A extends Float64Array | Int32Array>(made: A, from: A): A => {
+      made.set(from as never);
+      return made;
+    };
+    this.#hash = grown(new Float64Array(room), this.#hash);
+    this.#first = grown(new Int32Array(room), this.#first);
+    this.#newer = grown(new Int32Array(room), this.#newer);
+    this.#older = grown(new Int32Array(room), this.#older);
   }
 
   #slotOf(replicaId: string): number {
@@ -106,30 +190,3 @@ export class PrefixIndex {
     return slot;
   }
 }
-
-const has = (block: Block, slot: number): boolean =>
-  slot < 32 ? (block.first & (1 << slot)) !== 0 : ((block.more?.[(slot >> 5) - 1] ?? 0) & (1 << (slot & 31))) !== 0;
-
-function add(block: Block, slot: number): void {
-  if (slot < 32) {
-    block.first |= 1 << slot;
-    return;
-  }
-  const word = (slot >> 5) - 1;
-  if (block.more === undefined || block.more.length <= word) {
-    const grown = new Uint32Array(word + 1);
-    if (block.more !== undefined) grown.set(block.more);
-    block.more = grown;
-  }
-  block.more[word] = (block.more[word] as number) | (1 << (slot & 31));
-}
-
-function remove(block: Block, slot: number): void {
-  if (slot < 32) block.first &= ~(1 << slot);
-  else if (block.more !== undefined && block.more.length > (slot >> 5) - 1) {
-    const word = (slot >> 5) - 1;
-    block.more[word] = (block.more[word] as number) & ~(1 << (slot & 31));
-  }
-}
-
-const isEmpty = (block: Block): boolean => block.first === 0 && (block.more?.every((word) => word === 0) ?? true);

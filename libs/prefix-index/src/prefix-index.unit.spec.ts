@@ -127,6 +127,37 @@ describe('PrefixIndex', () => {
     );
   });
 
+  test('L17 what it forgets is exactly the least recently used, also where replicas are forgotten in between', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(step, fc.nat(9)), { maxLength: 60 }), (steps) => {
+        const index = new PrefixIndex({ blocksMax: 12 });
+        // A Map in the order of use.
+        const model = new Map<number, Set<string>>();
+        for (const [{ prompt: given, id }, dice] of steps) {
+          if (dice === 0) {
+            index.forgetReplica(id);
+            for (const [hash, holders] of model) if (holders.delete(id) && holders.size === 0) model.delete(hash);
+          }
+          const blocks = hashBlocks('m', given, 4);
+          index.insert(blocks, id);
+          for (const hash of [...blocks.subarray(0, 12)].toReversed()) {
+            const holders = model.get(hash) ?? new Set<string>();
+            model.delete(hash);
+            model.set(hash, holders.add(id));
+          }
+          for (const hash of model.keys()) {
+            if (model.size <= 12) break;
+            model.delete(hash);
+          }
+          expect(index.size).toBe(model.size);
+          for (const [hash, holders] of model) {
+            expect([...index.match(Float64Array.of(hash), ids)]).toEqual(ids.map((each) => Number(holders.has(each))));
+          }
+        }
+      }),
+    );
+  });
+
   test('when it is full the tail of the least recent prompt goes first', () => {
     const index = new PrefixIndex({ blocksMax: 6 });
     const [old, used, fresh] = ['a', 'b', 'c'].map((letter) => hashBlocks('m', letter.repeat(12), 4)) as [
