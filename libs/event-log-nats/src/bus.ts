@@ -140,8 +140,12 @@ export class NatsTelemetry implements Telemetry {
   constructor(private readonly link: NatsLink) {}
 
   publish(subject: string, bytes: Uint8Array): void {
-    if (!this.link.connected) this.dropped++;
-    else this.link.nc.publish(subject, bytes);
+    try {
+      if (this.link.connected) return this.link.nc.publish(subject, bytes);
+    } catch {
+      // Closed in this very moment: counted with the rest, since nobody waits for a value.
+    }
+    this.dropped++;
   }
 
   async subscribe(pattern: string, handler: (subject: string, bytes: Uint8Array) => void): Promise<Stop> {

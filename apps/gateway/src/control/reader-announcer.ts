@@ -18,12 +18,13 @@ export class ReaderAnnouncer {
 
   /** The first announcement is made before the log is read. @throws READERS_UNAVAILABLE; renewing goes on all the same */
   async start(): Promise<void> {
-    this.#timer = this.environment.timers.every(controlLimits.announcePeriodMs, () => void this.#renew());
+    this.#timer ??= this.environment.timers.every(controlLimits.announcePeriodMs, () => void this.#renew());
     await this.readers.announce(this.reader, this.registry.levels());
   }
 
   async stop(): Promise<void> {
     this.#timer?.cancel();
+    this.#timer = undefined;
     await this.readers.withdraw(this.reader);
   }
 

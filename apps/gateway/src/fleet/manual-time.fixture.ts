@@ -25,9 +25,8 @@ export function manualTime(): ManualTime {
     due.push(one);
     return { cancel: () => void (one.cancelled = true) };
   };
-  const settle = async (): Promise<void> => {
-    for (let turn = 0; turn < 30; turn++) await Promise.resolve();
-  };
+  // One turn of the real event loop: every promise that can settle by then has settled.
+  const settle = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
   const pass = async (ms: number): Promise<void> => {
     const untilMs = nowMs + ms;
     await settle();
@@ -42,6 +41,7 @@ export function manualTime(): ManualTime {
       await settle();
     }
     nowMs = untilMs;
+    await settle();
   };
   return {
     pass,

@@ -86,9 +86,9 @@ export class Poller {
     this.#now = next;
     this.#running = false;
     if (this.#stopped) return;
-    observed(next, next.models !== before.models);
     const { pollJitterShare } = fleetLimits;
     this.#arm(periodMs() * (1 + pollJitterShare * (2 * environment.rng.next() - 1)));
+    observed(next, next.models !== before.models);
   }
 
   async #ask(next: Writable<Observation>): Promise<void> {
