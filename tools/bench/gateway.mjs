@@ -107,9 +107,11 @@ await bench(async (scope) => {
   }
   const errors = [...results.values()].reduce((sum, each) => sum + each.errors, 0);
   if (errors > 0) say(`errors ${verdict(false, '0')}: ${firstError}`);
-  const cost = 1 - ratioTo(results.get(on), results.get(off), 'perSecond');
+  // Of the best round of each: what else the machine does can only ever slow one down, and here a few percent are at stake.
+  const cost = 1 - Math.max(...results.get(on).perSecond) / Math.max(...results.get(off).perSecond);
+  const cpuCost = Math.min(...results.get(on).cpuUs) / Math.min(...results.get(off).cpuUs) - 1;
   say(
-    `recording on against off    ${(cost * 100).toFixed(1)} % of throughput, ${((ratioTo(results.get(on), results.get(off), 'cpuUs') - 1) * 100).toFixed(1)} % of CPU  ${verdict(cost < recordingCostGoal, '< 5 % of throughput')}`,
+    `recording on against off    ${(cost * 100).toFixed(1)} % of throughput, ${(cpuCost * 100).toFixed(1)} % of CPU (best rounds)  ${verdict(cost < recordingCostGoal, '< 5 % of throughput')}`,
   );
 
   // One client: what the hop adds to a request that goes to the replica directly.
