@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { route } from '#libs/contracts';
 import { eventually } from '#libs/testkit';
@@ -211,4 +212,32 @@ test('L26 a client that leaves ends the request at its engine at once', async ()
     attempts: [{ end: AttemptEnd.CLIENT_GONE }],
   });
   expect(lintel.fleet.replicas[0]!.inflight).toBe(0);
+});
+
+test('connections to a replica that is gone are closed, and kept ones when they grow old', async () => {
+  let open = 0;
+  const origin = await engine((_body, response, { socket }) => {
+    open++;
+    socket.on('close', () => open--);
+    response.writeHead(200).end(answer);
+  });
+  const gone = await gateway([origin]);
+  await (await post(gone, chat())).text();
+  expect(open).toBe(1);
+  gone.fleet.replicas = [];
+  await eventually(() => expect(open).toBe(0));
+  const old = await gateway([origin], { limits: { upstreamKeepAliveMs: 40 } });
+  await (await post(old, chat())).text();
+  await eventually(() => expect(open).toBe(0));
+  expect(old.fleet.replicas[0]!.ends).toEqual([AttemptEnd.ANSWERED]);
+});
+
+test('a client that leaves while its body is still coming has a record, and no replica heard of it', async () => {
+  const lintel = await gateway([await deadOrigin()]);
+  const socket = connect(lintel.port, '127.0.0.1');
+  socket.write('POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"model"');
+  await eventually(() => expect(lintel.plane.inflight).toBe(1));
+  socket.destroy();
+  expect(await lintel.record()).toMatchObject({ outcome: Outcome.CLIENT_GONE, attempts: [], picks: [] });
+  expect(lintel.plane.inflight).toBe(0);
 });

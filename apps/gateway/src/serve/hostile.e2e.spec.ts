@@ -185,12 +185,16 @@ describe('engines that misbehave', () => {
     ]);
     await expect(post(short, chat()).then((response) => response.text())).rejects.toThrow();
     expect((await short.record()).outcome).toBe(Outcome.UPSTREAM_BROKEN);
+    let connections = 0;
     const long = await gateway([
-      await rawEngine((socket) =>
-        socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\nleak'),
-      ),
+      await rawEngine((socket, _data, connection) => {
+        connections = connection + 1;
+        socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\nleak');
+      }),
     ]);
     for (let turn = 0; turn < 2; turn++) expect(await (await post(long, chat())).text()).toBe('ok');
+    // What came too much could be taken for the next answer: its connection is not used again.
+    expect(connections).toBe(2);
   });
 
   test('silence before the first byte, and inside an answer', async () => {
