@@ -72,8 +72,11 @@ export function attachServer(server: Server, plane: Plane): void {
   });
 }
 
+/** The client closed its side in the middle of a request: it left. */
+const left = new Set(['ECONNRESET', 'HPE_INVALID_EOF_STATE']);
+
 function onClientError(error: Error, socket: ServedSocket, plane: Plane): void {
-  if (socket.destroyed || !socket.writable || errorCode(error) === 'ECONNRESET') {
+  if (socket.destroyed || !socket.writable || left.has(errorCode(error))) {
     socket.destroy();
     return;
   }
