@@ -20,10 +20,13 @@ export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>):
   return new FastifyAdapter({ serverFactory } as never);
 }
 
+/** Connections that the kernel holds until they are taken; node's 511 refuses some of a few thousand clients that come at once. */
+const connectionsWaitingMax = 4096;
+
 /** @throws PORT_TAKEN, ADDRESS_UNUSABLE */
 export async function listen(app: NestFastifyApplication, host: string, port: number): Promise<number> {
   try {
-    await app.listen(port, host);
+    await app.listen({ port, host, backlog: connectionsWaitingMax });
   } catch (cause) {
     throw cannotListen(cause, host, port);
   }

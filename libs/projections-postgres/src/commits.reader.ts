@@ -10,7 +10,6 @@ export interface CommitQuery {
   /** An event type: commits that hold at least one. */
   readonly type?: string;
   readonly correlationId?: string;
-  readonly causeId?: string;
   /** Substring of the actor, or of any text in the payload. */
   readonly text?: string;
   readonly sinceMs?: number;
@@ -56,7 +55,6 @@ export class CommitsReader {
         aggregate: 'aggregate',
         aggregateId: 'aggregate_id',
         correlationId: 'correlation_id',
-        causeId: 'cause_id',
       } as const;
       for (const [name, column] of Object.entries(equal)) {
         const value = query[name as keyof typeof equal];

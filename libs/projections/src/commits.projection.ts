@@ -32,7 +32,7 @@ export const commitTable: Table = {
     accepted: 'bool',
   },
   key: ['seq'],
-  indexes: [['commit_id'], ['subject', 'seq'], ['correlation_id'], ['cause_id'], ['stored_at']],
+  indexes: [['commit_id'], ['subject', 'seq'], ['correlation_id'], ['stored_at']],
 };
 
 const nothing: CommitPayload = { atMs: NaN, actor: '', causeId: '', correlationId: '', traceparent: '', events: [] };

@@ -56,7 +56,7 @@ export const requestTable: Table = {
     record: 'bytes',
   },
   key: ['received_at', 'gateway_id', 'boot_id', 'frame_seq', 'record_index'],
-  indexes: [['request_id'], ['received_at desc'], ['model', 'received_at desc'], ['tenant_id', 'received_at desc']],
+  indexes: [['request_id'], ['model', 'received_at desc'], ['tenant_id', 'received_at desc']],
   partitionByDay: 'received_at',
 };
 

@@ -76,7 +76,7 @@ function settings(fsync: boolean): Record<string, string> {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
     max_connections: '60',
-    shared_buffers: '64MB',
+    shared_buffers: '128MB',
     max_wal_size: '512MB',
     jit: 'off',
     timezone: 'UTC',
