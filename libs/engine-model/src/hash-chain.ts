@@ -1,5 +1,8 @@
 import { fnv1a32, mix32 } from '#libs/kernel';
 
+/** Taken once: in the contexts of a test runner each look at a global is slow, and this is called for every token. */
+const { imul } = Math;
+
 const twoTo21 = 2 ** 21;
 const twoTo32 = 2 ** 32;
 
@@ -18,9 +21,9 @@ export function blockHash(parent: number, tokens: ArrayLike<number>, from: numbe
   let high = Math.floor(parent / twoTo32) ^ 0x5bd1e995;
   for (let index = from; index < to; index++) {
     const token = tokens[index] as number;
-    low = Math.imul(low ^ token, 0x01000193) + 0x7f4a7c15;
+    low = imul(low ^ token, 0x01000193) + 0x7f4a7c15;
     low ^= low >>> 15;
-    high = Math.imul(high ^ token, 0x85ebca6b);
+    high = imul(high ^ token, 0x85ebca6b);
     high = (high << 13) | (high >>> 19);
   }
   return (mix32(high) % twoTo21) * twoTo32 + mix32(low);

@@ -1,0 +1,70 @@
+import type { SimRequest } from './request.ts';
+import type { Polled, ReplicaView } from './types.ts';
+
+/** What a feed may read besides the replica. */
+export interface PickMoment {
+  readonly nowMs: number;
+  readonly request: SimRequest;
+  /** By replica index: leading blocks of the prompt that are believed to be cached. */
+  readonly prefixDepths: Float64Array;
+}
+
+/** One column of the candidate table. NaN is unknown. */
+export interface ColumnFeed {
+  value(view: ReplicaView, moment: PickMoment): number;
+  ageMs(view: ReplicaView, moment: PickMoment): number;
+}
+
+/** What a gateway sees of one request on one replica, for feeds that learn. */
+export interface Observed {
+  readonly request: SimRequest;
+  readonly replica: number;
+  readonly nowMs: number;
+  readonly arrivedMs: number;
+  /** NaN until it is there. */
+  readonly firstTokenMs: number;
+  /** From the usage of the answer; NaN before the end. */
+  readonly cachedTokens: number;
+}
+
+export interface FeedSet {
+  /** By column of the scheduler. A column without a feed is unknown, and the report names it. */
+  readonly columns: Readonly<Record<string, ColumnFeed>>;
+  dispatched?(observed: Observed): void;
+  firstToken?(observed: Observed): void;
+  finished?(observed: Observed): void;
+}
+
+const now = (): number => 0;
+
+/** A count of the gateway's own, good at this instant. */
+export const own = (value: ColumnFeed['value']): ColumnFeed => ({ value, ageMs: now });
+
+/** Something that the last poll said. */
+export const polled = (value: (last: Polled, view: ReplicaView) => number): ColumnFeed => ({
+  value: (view) => (view.polled === undefined ? Number.NaN : value(view.polled, view)),
+  ageMs: (view, { nowMs }) => (view.polled === undefined ? Number.NaN : nowMs - view.polled.atMs),
+});
+
+/** A counter's growth per second between the last two polls. */
+export const polledRate = (counter: (last: Polled) => number): ColumnFeed =>
+  polled((last, { polledBefore }) =>
+    polledBefore === undefined || last.atMs <= polledBefore.atMs
+      ? Number.NaN
+      : ((counter(last) - counter(polledBefore)) / (last.atMs - polledBefore.atMs)) * 1000,
+  );
+
+/** The columns as the gateway fills them. Every replica is warm: it was there before the first request. */
+export const standardFeeds = (): FeedSet => ({
+  columns: {
+    inflight: {
+      value: ({ inflight, inflightElsewhere }) => inflight + inflightElsewhere,
+      ageMs: ({ elsewhereAgeMs }) => elsewhereAgeMs,
+    },
+    warmth: own(() => 1),
+    prefixBlocks: own(({ index }, { prefixDepths }) => prefixDepths[index] as number),
+    waiting: polled(({ waiting }) => waiting),
+    running: polled(({ running }) => running),
+    kvUse: polled(({ kvUsage }) => kvUsage),
+  },
+});

@@ -1,0 +1,18 @@
+export { capacityPerS } from './capacity.ts';
+export type { ColumnFeed, FeedSet, Observed, PickMoment } from './feeds.ts';
+export { own, polled, polledRate, standardFeeds } from './feeds.ts';
+export { simulateFleet } from './fleet.ts';
+export { FleetLawBroken } from './laws.ts';
+export { fleetSimLimits } from './limits.ts';
+export type { FleetReport, Percentiles } from './report.ts';
+export type { Segment, SimRequest, Slo, Workload, WorkloadShape, WorkloadSource } from './request.ts';
+export { everyRequest, tokensOf } from './request.ts';
+export type { Estimate } from './statistics.ts';
+export { estimate, pairedDifference } from './statistics.ts';
+export type { FleetOptions, FleetPick, Knowledge, Polled, ReplicaSpec, ReplicaView } from './types.ts';
+export { agents } from './workloads/agents.ts';
+export type { SessionDraw, SessionKind, Turn } from './workloads/sessions.ts';
+export { SessionSource } from './workloads/sessions.ts';
+export { tenants } from './workloads/tenants.ts';
+export type { TraceRow } from './workloads/trace.ts';
+export { parseTrace, TraceSource } from './workloads/trace.ts';
