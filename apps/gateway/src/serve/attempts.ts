@@ -1,0 +1,343 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Span } from '@opentelemetry/api';
+import { route } from '#libs/contracts';
+import type { FleetReplica } from '../fleet/fleet.ts';
+import { Answer } from './answer.ts';
+import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
+import { framed, lastChunk } from './body/chunk-frame.ts';
+import type { Target } from './endpoints.ts';
+import type { Refusal } from './errors.ts';
+import { errorBody } from './errors.ts';
+import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
+import { listenToDrain } from './listening.ts';
+import type { Plane } from './plane.ts';
+import type { Account } from './record.ts';
+import type { Routed } from './routing.ts';
+import { appendOwnHeaders, whyNone } from './routing.ts';
+import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
+
+const { AttemptEnd, Outcome } = route;
+const never = Number.POSITIVE_INFINITY;
+
+/** The client's side of a request, as its tries see it. */
+export interface Asker {
+  readonly requestId: string;
+  readonly account: Account;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: Target;
+  readonly span: Span | undefined;
+  /** Whole, until it is released. */
+  readonly body: Buffer;
+  readonly startMs: number;
+  /** Since `startMs`. */
+  readonly elapsedMs: number;
+  /** Nothing more may be written. */
+  readonly closed: boolean;
+  /** When the sweep calls. */
+  deadlineMs: number;
+  nowMs(): number;
+  releaseBody(): void;
+  /** Says how the request ends; the first word counts. */
+  settle(outcome: route.Outcome, code: string, message: string): void;
+  refuse(refusal: Refusal): false;
+  fault(thrown: unknown): void;
+  awaitEnd(): void;
+}
+
+/** The engines' side of a request: one try after the other until one answers, and that answer's way to the client. */
+export class Attempts implements Caller {
+  /** The latest one. */
+  attempt: Attempt | undefined;
+  answer: Answer | undefined;
+  /** The answer's head has gone to the client: no other replica can take over. */
+  committed = false;
+  readonly #plane: Plane;
+  readonly #asker: Asker;
+  readonly #tried: FleetReplica[] = [];
+  #commonHead = '';
+  /** A small body that came whole. */
+  #whole = '';
+  /** Chunks are framed here. */
+  #framed = false;
+  #draining = false;
+  #lastFailure = '';
+  #retryAfterS: number | undefined;
+
+  constructor(
+    plane: Plane,
+    asker: Asker,
+    readonly where: Routed,
+  ) {
+    this.#plane = plane;
+    this.#asker = asker;
+  }
+
+  /** Picks a replica and sends the request there. */
+  try(): void {
+    const plane = this.#plane;
+    const { account } = this.#asker;
+    const { where } = this;
+    const { clock } = plane.environment;
+    const pickStartMs = clock.monotonicMs();
+    const picked = plane.picks.pick(where, this.#tried);
+    const pickedAtMs = clock.monotonicMs();
+    account.pickUs += (pickedAtMs - pickStartMs) * 1000;
+    account.pickedMs = pickedAtMs - this.#asker.startMs;
+    const { replica, captured } = picked;
+    if (captured !== undefined) account.picks.push(captured);
+    if (replica === undefined) {
+      this.#noReplica();
+      return;
+    }
+    this.#tried.push(replica);
+    plane.picks.dispatched(where.blocks, replica);
+    plane.metrics.prefix(where.features.prefixBlocks, picked.prefixBlocksMatched);
+    this.attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs);
+    this.#send(this.attempt, plane.pool(replica).acquire());
+  }
+
+  #send(attempt: Attempt, connection: UpstreamConnection | undefined): void {
+    const { replica } = attempt;
+    const { open, limits } = this.#plane;
+    if (connection === undefined) {
+      this.#attemptFailed(AttemptEnd.CONNECT_FAILED, `over ${limits.connectionsPerReplicaMax} connections to it`);
+      return;
+    }
+    if (this.#commonHead === '') {
+      const { rawHeaders, headers } = this.#asker.request;
+      this.#commonHead = forwardedHead({
+        rawHeaders,
+        connection: headers.connection,
+        bodyBytes: this.#asker.body.length,
+        passAuthorization: open,
+        requestId: this.#asker.requestId,
+        traceparent: this.#asker.span === undefined ? undefined : this.#asker.account.traceparent,
+      });
+    }
+    const { endpoint, query } = this.#asker.target;
+    const credential = open && this.#asker.request.headers.authorization !== undefined ? undefined : replica.credential;
+    attempt.connection = connection;
+    this.answer = undefined;
+    if (connection.connected) this.onConnected();
+    else this.#asker.deadlineMs = this.#asker.nowMs() + limits.connectTimeoutMs;
+    connection.send(
+      headFor(endpoint.path + query, replica.address, credential, this.#commonHead),
+      this.#asker.body,
+      this,
+    );
+  }
+
+  #noReplica(): void {
+    if (this.#lastFailure !== '') {
+      this.#allFailed();
+      return;
+    }
+    const selectorText = single(this.#asker.request.headers['external-filter']) ?? '';
+    this.#asker.refuse(whyNone(this.#asker.account.model, this.where, selectorText));
+  }
+
+  #allFailed(): void {
+    this.#asker.refuse(allFailed(this.#asker.account.attempts.at(-1)?.end, this.#lastFailure, this.#retryAfterS));
+  }
+
+  /** Writes the attempt into the account and charges its replica; false where that was done. */
+  endAttempt(end: route.AttemptEnd, error: string): boolean {
+    const attempt = this.attempt;
+    if (attempt === undefined || !attempt.end(end)) return false;
+    this.#plane.metrics.attempt(end);
+    this.#asker.account.attempts.push({
+      replicaId: attempt.replica.id,
+      pick: attempt.pick,
+      startMs: attempt.startMs,
+      firstByteMs: attempt.firstByteMs,
+      endMs: this.#asker.elapsedMs,
+      end,
+      httpStatus: attempt.httpStatus,
+      error,
+    });
+    return true;
+  }
+
+  /** Before the first byte: the next best replica, as long as there is one and the client waits. */
+  #attemptFailed(end: route.AttemptEnd, message: string): void {
+    const attempt = this.attempt as Attempt;
+    if (!this.endAttempt(end, message)) return;
+    this.#asker.deadlineMs = never;
+    this.#lastFailure = `${attempt.replica.id}: ${message}`;
+    if (this.#asker.closed) return;
+    try {
+      if (this.#tried.length >= this.#plane.limits.attemptsMax || this.#plane.draining) this.#allFailed();
+      else this.try();
+    } catch (thrown) {
+      this.#asker.fault(thrown);
+    }
+  }
+
+  // ---- The engine's answer ------------------------------------------------------------------------------------------
+
+  onConnected(): void {
+    const { limits } = this.#plane;
+    this.#asker.deadlineMs =
+      this.#asker.nowMs() + (this.#asker.account.stream ? limits.firstByteTimeoutMs : limits.answerTimeoutMs);
+  }
+
+  onHead(status: number, reason: string, headers: readonly string[]): void {
+    const attempt = this.attempt as Attempt;
+    attempt.httpStatus = status;
+    const failed = retryableEnd(status);
+    if (failed === undefined) {
+      this.answer = new Answer(status, reason, headers);
+      return;
+    }
+    attempt.connection?.discard();
+    const retryAfter = Number(rawHeader(headers, 'retry-after'));
+    if (retryAfter > 0 && retryAfter < retryAfterSMax) this.#retryAfterS = Math.ceil(retryAfter);
+    this.#attemptFailed(failed, `it answered ${status}`);
+  }
+
+  onBody(chunk: Buffer): void {
+    const attempt = this.attempt as Attempt;
+    const nowMs = this.#asker.nowMs();
+    const answer = this.answer as Answer;
+    const atMs = nowMs - this.#asker.startMs;
+    if (!this.committed) {
+      if (engineDied(answer.status, chunk)) {
+        attempt.connection?.discard();
+        this.#attemptFailed(AttemptEnd.SERVER_ERROR, 'its engine core died');
+        return;
+      }
+      this.#commit(attempt, answer, atMs);
+    }
+    this.#asker.deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
+    if (chunk.length === answer.length && chunk.length <= joinBytesMax && answer.sse === undefined) {
+      // The whole body at once: its end follows in this very turn, and head and body go out in one write.
+      answer.feedWhole(chunk);
+      this.#whole = chunk.toString('latin1');
+      return;
+    }
+    answer.feed(chunk, atMs);
+    // The chunk's memory is the connection's and is read into again.
+    if (!this.#asker.response.write(this.#framed ? framed(chunk) : Buffer.from(chunk))) this.#awaitClient(attempt);
+  }
+
+  onEnd(): void {
+    const { account } = this.#asker;
+    const answer = this.answer as Answer;
+    if (!this.committed) this.#commit(this.attempt as Attempt, answer, this.#asker.elapsedMs);
+    answer.settle(account);
+    if (answer.sse?.errorTold === true) {
+      this.endAttempt(AttemptEnd.BROKEN_STREAM, 'it told an error inside the stream');
+      this.#asker.settle(Outcome.UPSTREAM_BROKEN, 'upstream_error', 'The engine told an error inside the stream.');
+    } else {
+      this.endAttempt(AttemptEnd.ANSWERED, '');
+      if (answer.status < 400) this.#asker.settle(Outcome.COMPLETED, '', '');
+      else this.#asker.settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${answer.status}.`);
+    }
+    this.#asker.awaitEnd();
+    if (this.#whole !== '') this.#asker.response.end(this.#whole, 'latin1');
+    else this.#asker.response.end(this.#framed ? lastChunk : undefined);
+  }
+
+  onFault(thrown: unknown): void {
+    this.#asker.fault(thrown);
+  }
+
+  onFailure(failure: Failure, message: string): void {
+    const attempt = this.attempt as Attempt;
+    if (this.committed) {
+      this.#broken(AttemptEnd.BROKEN_STREAM, message);
+      return;
+    }
+    const { connection } = attempt;
+    if (failure === 'reset' && connection?.stale === true && !attempt.reconnected) {
+      attempt.reconnected = true;
+      this.#send(attempt, this.#plane.pool(attempt.replica).connect());
+      return;
+    }
+    this.#attemptFailed(endOf(failure), message);
+  }
+
+  /** The head goes out with the first byte of the body: until then another replica can still answer. */
+  #commit(attempt: Attempt, answer: Answer, atMs: number): void {
+    this.committed = true;
+    this.#asker.releaseBody();
+    attempt.firstByteMs = this.#asker.account.firstByteMs = atMs;
+    this.#asker.account.httpStatus = answer.status;
+    appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica);
+    const response = this.#asker.response;
+    response.writeHead(answer.status, answer.reason, answer.headers);
+    // Node would write a chunk in four pieces; its own framing is switched off once the head says "chunked".
+    this.#framed = response.chunkedEncoding;
+    if (this.#framed) response.chunkedEncoding = false;
+  }
+
+  #awaitClient(attempt: Attempt): void {
+    if (!this.#draining) {
+      this.#draining = true;
+      listenToDrain(this.#asker.response);
+    }
+    this.#asker.deadlineMs = this.#asker.nowMs() + this.#plane.limits.clientStallTimeoutMs;
+    attempt.connection?.pause();
+  }
+
+  clientDrained(): void {
+    if (this.#asker.closed || this.attempt?.ended !== undefined) return;
+    this.#asker.deadlineMs = this.#asker.nowMs() + this.#plane.limits.idleTimeoutMs;
+    this.attempt?.connection?.resume();
+  }
+
+  /** After the first byte: a terminal event on a stream, a cut connection elsewhere; never an end that looks whole. */
+  #broken(end: route.AttemptEnd, message: string): void {
+    if (!this.endAttempt(end, message)) return;
+    const answer = this.answer as Answer;
+    answer.settle(this.#asker.account);
+    const ours = end !== AttemptEnd.BROKEN_STREAM;
+    const code = ours ? 'gateway_stopped' : 'upstream_broken';
+    const text = ours
+      ? 'The gateway stopped before the answer was whole. Send the request again.'
+      : `The replica failed after the answer had begun: ${message}. Send the request again.`;
+    this.#asker.settle(ours ? Outcome.EVICTED_DEADLINE : Outcome.UPSTREAM_BROKEN, code, text);
+    if (answer.sse === undefined || answer.length >= 0) {
+      this.#asker.response.destroy();
+      return;
+    }
+    // An event that was cut is ended first, so that the error is an event of its own.
+    const open = answer.sse.atLineStart ? '\n' : '\n\n';
+    this.#asker.awaitEnd();
+    const event = Buffer.from(`${open}data: ${errorBody(502, code, text)}\n\n`);
+    if (this.#framed) this.#asker.response.write(framed(event));
+    this.#asker.response.end(this.#framed ? lastChunk : event);
+  }
+
+  /** Nobody waits for the answer any more. */
+  leave(why: string): void {
+    const { attempt } = this;
+    if (this.endAttempt(AttemptEnd.CLIENT_GONE, why)) attempt?.connection?.destroy();
+  }
+
+  /** The deadline has passed while an engine was due to say something. */
+  late(): void {
+    this.#asker.deadlineMs = never;
+    const connection = this.attempt?.connection;
+    connection?.destroy();
+    if (this.committed) this.#broken(AttemptEnd.BROKEN_STREAM, 'it fell silent');
+    else if (connection?.connected === true) this.#attemptFailed(AttemptEnd.TIMEOUT, 'it did not answer in time');
+    else this.#attemptFailed(AttemptEnd.CONNECT_FAILED, 'it did not take the connection in time');
+  }
+
+  /** The gateway stops; the replica is not to blame. True where the client was told inside its answer. */
+  stop(): boolean {
+    this.attempt?.connection?.destroy();
+    if (this.committed && this.attempt?.ended === undefined) {
+      this.#broken(AttemptEnd.CLIENT_GONE, 'the gateway stopped');
+      return true;
+    }
+    this.endAttempt(AttemptEnd.CLIENT_GONE, 'the gateway stopped');
+    return false;
+  }
+}
+
+/** Up to here joining head and body costs less than writing them apart. */
+const joinBytesMax = 16 * 1024;
+const retryAfterSMax = 3600;
