@@ -35,6 +35,10 @@ export const eventTypes = [
   event('tenancy', 'tenant', 1, tenancy.TenantRemovedSchema),
   event('tenancy', 'tenant', 1, tenancy.KeyIssuedSchema),
   event('tenancy', 'tenant', 1, tenancy.KeyRevokedSchema),
+  event('tenancy', 'tenant', 2, tenancy.LimitsSetSchema),
+  event('tenancy', 'quota', 2, tenancy.QuotaLeasedSchema),
+  event('tenancy', 'quota', 2, tenancy.QuotaReturnedSchema),
+  event('tenancy', 'quota', 2, tenancy.SlotsLeasedSchema),
 ] as const satisfies readonly EventType[];
 
 /** Looks event types up and turns their data to and from the ProtoJSON that stands in the log. */

@@ -50,6 +50,7 @@ export const commandTypes = [
   command('tenancy', 'RemoveTenant', tenancy.RemoveTenantSchema),
   command('tenancy', 'IssueKey', tenancy.IssueKeySchema),
   command('tenancy', 'RevokeKey', tenancy.RevokeKeySchema),
+  command('tenancy', 'SetLimits', tenancy.SetLimitsSchema),
 ] as const;
 
 /** Every query. */

@@ -11,6 +11,7 @@ interface OwnCommit {
   readonly version: number;
   readonly commitId: string;
   readonly events: readonly DomainEvent[];
+  readonly storedAtMs: number;
 }
 
 /** One aggregate as folded from its subject: state, head, and which command made which accepted commit. */
@@ -51,8 +52,8 @@ export class Aggregate<State = unknown> {
     }
     const { events } = decoder.decode(stored);
     for (const event of events) this.state = this.decider.evolve(this.state, event);
-    const { seq, version, commitId } = stored;
-    this.commits.set(base, { seq, version, commitId, events });
+    const { seq, version, commitId, storedAtMs } = stored;
+    this.commits.set(base, { seq, version, commitId, events, storedAtMs });
   }
 }
 

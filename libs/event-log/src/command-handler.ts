@@ -33,6 +33,8 @@ export interface Handled {
   /** Empty where nothing changed. */
   readonly commitId: string;
   readonly events: readonly DomainEvent[];
+  /** When the broker stored the commit, by its clock; undefined where nothing changed. */
+  readonly storedAtMs?: number | undefined;
   /** False where the command asked for what is so already. A retry of a command that changed something says true. */
   readonly changed: boolean;
 }

@@ -48,6 +48,7 @@ describe('CommandHandler', () => {
       reason: { text: 'asked' },
     });
     expect(handled).toMatchObject({ seq: 1, version: 1, changed: true, commitId: 'c1:route.replica.r1' });
+    expect(handled.storedAtMs).toBe((await log.readSubject('lintel.ev.route.replica.r1', 0))[0]?.storedAtMs);
     const fold = new LogFold({
       log,
       registry,

@@ -1,13 +1,15 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { tenancy } from '#libs/contracts';
 import type { TenancyState } from './state.ts';
-import type { TenantCommand, TenantState } from './tenant.decider.ts';
+import type { LimitInit, TenantCommand, TenantState } from './tenant.decider.ts';
 import { tenant } from './tenant.decider.ts';
 
 export interface DesiredTenant {
   readonly tenantId: string;
   readonly displayName: string;
   readonly keys: readonly Omit<MessageInitShape<typeof tenancy.KeyIssuedSchema>, 'tenantId' | '$typeName'>[];
+  /** None where it is not given. */
+  readonly limits?: readonly LimitInit[] | undefined;
 }
 
 /** One command for one tenant, with a line that tells a person what it changes. */
@@ -48,7 +50,7 @@ export function planTenants(
 }
 
 function planTenant(
-  { tenantId: id, displayName, keys }: DesiredTenant,
+  { tenantId: id, displayName, keys, limits = [] }: DesiredTenant,
   before: TenantState,
   source: string,
 ): PlannedTenancy[] {
@@ -74,5 +76,7 @@ function planTenant(
     if (keys.some((key) => key.keyId === keyId)) continue;
     propose({ type: 'RevokeKey', tenantId: id, keyId, reason: notNamed }, `- key ${keyId} of tenant ${id}`);
   }
+  const limitsSign = before.limits.length === 0 ? '+' : limits.length === 0 ? '-' : '~';
+  propose({ type: 'SetLimits', tenantId: id, limits }, `${limitsSign} limits of tenant ${id}`);
   return plan;
 }

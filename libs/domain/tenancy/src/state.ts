@@ -9,12 +9,24 @@ export interface TenancyState {
   readonly tenants: Map<string, TenantState>;
   /** Key hash → keys with that hash, in the order of their issue: one, unless two tenants were given the same key. */
   readonly keysByHash: Map<string, readonly IssuedKey[]>;
+  /** Of tenants that have any. */
+  readonly limits: Map<string, TenantLimits>;
 }
 
-export const emptyTenancyState = (): TenancyState => ({ tenants: new Map(), keysByHash: new Map() });
+export interface TenantLimits {
+  /** Of the commit that set them: of two, the greater is the newer. */
+  readonly seq: number;
+  readonly limits: readonly tenancy.Limit[];
+}
+
+export const emptyTenancyState = (): TenancyState => ({
+  tenants: new Map(),
+  keysByHash: new Map(),
+  limits: new Map(),
+});
 
 /** Folds one accepted commit into `state` and returns it. Commits of other contexts change nothing. */
-export function evolveTenancy(state: TenancyState, { subject, events }: DecodedCommit): TenancyState {
+export function evolveTenancy(state: TenancyState, { subject, events, stored }: DecodedCommit): TenancyState {
   if (subject.context !== 'tenancy' || subject.aggregate !== 'tenant') return state;
   const before = state.tenants.get(subject.id) ?? tenant.initial;
   let after = before;
@@ -22,6 +34,8 @@ export function evolveTenancy(state: TenancyState, { subject, events }: DecodedC
   if (after.registration === undefined) state.tenants.delete(subject.id);
   else state.tenants.set(subject.id, after);
   reindex(state, before, after);
+  if (after.limits.length === 0) state.limits.delete(subject.id);
+  else if (after.limits !== before.limits) state.limits.set(subject.id, { seq: stored.seq, limits: after.limits });
   return state;
 }
 
@@ -62,27 +76,37 @@ export const keyAllows = (key: tenancy.KeyIssued, model: string): boolean =>
   key.models.length === 0 || key.models.includes(model);
 
 /** Raised when evolveTenancy folds the same commits into something else: older snapshots are then thrown away. */
-export const tenancyFoldVersion = 1;
+export const tenancyFoldVersion = 2;
 
 /** Plain JSON of the state, for snapshots. */
 export const tenancyStateToJson = (state: TenancyState): unknown =>
-  [...state.tenants.values()].map(({ registration, keys }) => ({
+  [...state.tenants].map(([tenantId, { registration, keys, limits }]) => ({
     registration: toJson(tenancy.TenantRegisteredSchema, registration as tenancy.TenantRegistered),
     keys: [...keys.values()].map(({ key, revoked }) => ({ key: toJson(tenancy.KeyIssuedSchema, key), revoked })),
+    limits: limits.map((limit) => toJson(tenancy.LimitSchema, limit)),
+    limitsSeq: state.limits.get(tenantId)?.seq ?? 0,
   }));
 
 /** @throws where the JSON is not what tenancyStateToJson made: the snapshot is then thrown away */
 export function tenancyStateFromJson(json: unknown): TenancyState {
   const state = emptyTenancyState();
-  for (const row of json as { registration: never; keys: { key: never; revoked?: string }[] }[]) {
+  interface Row {
+    registration: never;
+    keys: { key: never; revoked?: string }[];
+    limits: never[];
+    limitsSeq: number;
+  }
+  for (const row of json as Row[]) {
     const registration = fromJson(tenancy.TenantRegisteredSchema, row.registration);
     const keys = new Map<string, IssuedKey>();
     for (const { key, revoked } of row.keys) {
       const issued = fromJson(tenancy.KeyIssuedSchema, key);
       keys.set(issued.keyId, { key: issued, revoked });
     }
-    const folded: TenantState = { registration, keys };
+    const limits = row.limits.map((limit) => fromJson(tenancy.LimitSchema, limit));
+    const folded: TenantState = { registration, keys, limits };
     state.tenants.set(registration.tenantId, folded);
+    if (limits.length > 0) state.limits.set(registration.tenantId, { seq: row.limitsSeq, limits });
     reindex(state, tenant.initial, folded);
   }
   return state;

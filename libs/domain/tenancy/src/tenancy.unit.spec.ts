@@ -1,10 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { EventRegistry } from '#libs/contracts';
+import { create } from '@bufbuild/protobuf';
+import { EventRegistry, tenancy } from '#libs/contracts';
 import type { DecodedCommit } from '#libs/event-log';
 import { decodeCommit, prepareCommit } from '#libs/event-log';
 import { SeededRng } from '#libs/kernel';
 import { spec } from '#libs/testkit';
 import { hashApiKey, newApiKey } from './api-key.ts';
+import { windowsMs } from './limits.ts';
 import type { DesiredTenant } from './plan.ts';
 import { planTenants } from './plan.ts';
 import {
@@ -15,7 +17,7 @@ import {
   tenancyStateFromJson,
   tenancyStateToJson,
 } from './state.ts';
-import type { TenantCommand, TenantEvent } from './tenant.decider.ts';
+import type { LimitInit, TenantCommand, TenantEvent } from './tenant.decider.ts';
 import { tenant } from './tenant.decider.ts';
 
 const hash = hashApiKey('lk-secret');
@@ -69,6 +71,40 @@ describe('tenant', () => {
     .thenNothing();
 });
 
+const limit = {
+  limitId: 'rpm',
+  metric: tenancy.LimitMetric.REQUESTS,
+  windowMs: windowsMs.minute,
+  amount: 5,
+};
+const limitsSet: TenantEvent = {
+  type: 'LimitsSet',
+  data: { tenantId: 't', limits: [create(tenancy.LimitSchema, limit)] },
+};
+const setLimits = (...limits: LimitInit[]): TenantCommand => ({ type: 'SetLimits', tenantId: 't', limits });
+
+describe('limits', () => {
+  spec(tenant)
+    .given(registered)
+    .when(setLimits(limit))
+    .then(limitsSet)
+    .given(registered, limitsSet)
+    .when(setLimits(limit))
+    .thenNothing()
+    .given(registered, limitsSet)
+    .when(setLimits())
+    .then({ type: 'LimitsSet', data: { tenantId: 't', limits: [] } })
+    .given()
+    .when(setLimits(limit))
+    .thenRefuses('TENANCY_TENANT_UNKNOWN')
+    .given(registered)
+    .when(setLimits(limit, limit))
+    .thenRefuses('TENANCY_LIMIT_INVALID')
+    .given(registered)
+    .when(setLimits({ ...limit, amount: -1 }))
+    .thenRefuses('TENANCY_LIMIT_INVALID');
+});
+
 const registry = new EventRegistry();
 
 function commitOf(id: string, version: number, ...events: readonly TenantEvent[]): DecodedCommit {
@@ -95,6 +131,7 @@ describe('findKey', () => {
     evolveTenancy(state, commitOf('t', 3, { type: 'TenantRemoved', data: { tenantId: 't', reason: 'x' } }));
     expect(findKey(state, hash, 0)).toBeUndefined();
     expect(state.keysByHash.size).toBe(0);
+    expect(state.limits.size).toBe(0);
   });
 
   test('of two tenants with one key the one whose key is good is found', () => {
@@ -114,6 +151,8 @@ describe('findKey', () => {
 
   test('a snapshot gives the same state back', () => {
     const state = evolveTenancy(emptyTenancyState(), commitOf('t', 1, registered, key(), revoked));
+    evolveTenancy(state, commitOf('t', 2, limitsSet));
+    expect(state.limits.get('t')).toMatchObject({ seq: 2, limits: [limit] });
     expect(tenancyStateFromJson(JSON.parse(JSON.stringify(tenancyStateToJson(state))))).toEqual(state);
   });
 });
@@ -141,6 +180,10 @@ test('planTenants brings the state to what is desired; a key revoked by hand sta
     commitOf('t', ++version, { type: 'KeyRevoked', data: { tenantId: 't', keyId: 'a', reason: 'leaked' } }),
   );
   expect(apply(wanted('a', 'b'))).toEqual([]);
+  const limited = (limits: LimitInit[]): DesiredTenant[] => [{ ...wanted('a', 'b')[0]!, limits }];
+  expect(apply(limited([limit]))).toEqual(['+ limits of tenant t']);
+  expect(apply(limited([{ ...limit, amount: 6 }]))).toEqual(['~ limits of tenant t']);
+  expect(apply(limited([]))).toEqual(['- limits of tenant t']);
   expect(apply([])).toEqual(['- tenant t']);
 });
 

@@ -3,9 +3,11 @@ import { create, equals } from '@bufbuild/protobuf';
 import { tenancy } from '#libs/contracts';
 import type { Decider } from '#libs/event-log';
 import { CodedError } from '#libs/kernel';
+import { problemOf } from './limits.ts';
 
 type Registration = MessageInitShape<typeof tenancy.TenantRegisteredSchema>;
 type Issue = MessageInitShape<typeof tenancy.KeyIssuedSchema>;
+export type LimitInit = MessageInitShape<typeof tenancy.LimitSchema>;
 
 export type TenantCommand =
   | {
@@ -16,7 +18,8 @@ export type TenantCommand =
     }
   | { readonly type: 'RemoveTenant'; readonly tenantId: string; readonly reason: string }
   | ({ readonly type: 'IssueKey' } & Omit<Issue, '$typeName'>)
-  | { readonly type: 'RevokeKey'; readonly tenantId: string; readonly keyId: string; readonly reason: string };
+  | { readonly type: 'RevokeKey'; readonly tenantId: string; readonly keyId: string; readonly reason: string }
+  | { readonly type: 'SetLimits'; readonly tenantId: string; readonly limits: readonly LimitInit[] };
 
 export type TenantEvent =
   | { readonly type: 'TenantRegistered'; readonly data: Registration }
@@ -25,7 +28,8 @@ export type TenantEvent =
   | {
       readonly type: 'KeyRevoked';
       readonly data: { readonly tenantId: string; readonly keyId: string; readonly reason: string };
-    };
+    }
+  | { readonly type: 'LimitsSet'; readonly data: { readonly tenantId: string; readonly limits: LimitInit[] } };
 
 export interface IssuedKey {
   readonly key: tenancy.KeyIssued;
@@ -36,11 +40,12 @@ export interface IssuedKey {
 export interface TenantState {
   readonly registration: tenancy.TenantRegistered | undefined;
   readonly keys: ReadonlyMap<string, IssuedKey>;
+  readonly limits: readonly tenancy.Limit[];
 }
 
-export const tenantLimits = { keysMax: 1024 } as const;
+export const tenantLimits = { keysMax: 1024, limitsMax: 256 } as const;
 
-const absent: TenantState = { registration: undefined, keys: new Map() };
+const absent: TenantState = { registration: undefined, keys: new Map(), limits: [] };
 
 /** Who may send requests, and with which keys: lintel.ev.tenancy.tenant.<id>. Keys are known by their hash alone. */
 export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
@@ -69,6 +74,8 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
         if (issued === undefined) throw new CodedError('TENANCY_KEY_UNKNOWN', `tenant ${tenantId} has no key ${keyId}`);
         return issued.revoked === undefined ? [{ type: 'KeyRevoked', data: { tenantId, keyId, reason } }] : [];
       }
+      case 'SetLimits':
+        return setLimits(state, command.tenantId, command.limits);
     }
   },
   evolve(state, event) {
@@ -87,16 +94,42 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
         if (issued === undefined) return state;
         return { ...state, keys: new Map(state.keys).set(keyId, { ...issued, revoked: reason }) };
       }
+      case 'LimitsSet':
+        return { ...state, limits: event.data.limits.map((limit) => create(tenancy.LimitSchema, limit)) };
     }
   },
 };
 
+function setLimits(state: TenantState, tenantId: string, given: readonly LimitInit[]): readonly TenantEvent[] {
+  if (state.registration === undefined) throw tenantUnknown(tenantId);
+  if (given.length > tenantLimits.limitsMax) {
+    throw new CodedError('TENANCY_LIMITS_TOO_MANY', `${given.length} limits for tenant ${tenantId}`, {
+      advice: `Give at most ${tenantLimits.limitsMax}.`,
+    });
+  }
+  const limits = given.map((limit) => create(tenancy.LimitSchema, limit));
+  const ids = new Set<string>();
+  for (const limit of limits) {
+    const problem = ids.has(limit.limitId) ? 'its id is used twice' : problemOf(limit);
+    ids.add(limit.limitId);
+    if (problem === undefined) continue;
+    throw new CodedError('TENANCY_LIMIT_INVALID', `limit "${limit.limitId}" of tenant ${tenantId}: ${problem}`, {
+      advice: 'Correct it and set the limits again.',
+    });
+  }
+  const same =
+    limits.length === state.limits.length &&
+    limits.every((limit, index) => equals(tenancy.LimitSchema, limit, state.limits[index] as tenancy.Limit));
+  return same ? [] : [{ type: 'LimitsSet', data: { tenantId, limits } }];
+}
+
+const tenantUnknown = (tenantId: string): CodedError =>
+  new CodedError('TENANCY_TENANT_UNKNOWN', `there is no tenant ${tenantId}`, { advice: 'Register it first.' });
+
 function issueKey(state: TenantState, issue: Omit<Issue, '$typeName'>): readonly TenantEvent[] {
   const key = create(tenancy.KeyIssuedSchema, issue);
   if (state.registration === undefined) {
-    throw new CodedError('TENANCY_TENANT_UNKNOWN', `there is no tenant ${key.tenantId}`, {
-      advice: 'Register it first.',
-    });
+    throw tenantUnknown(key.tenantId);
   }
   if (!/^[0-9a-f]{64}$/.test(key.keyHash)) {
     throw new CodedError('TENANCY_KEY_HASH_INVALID', `the hash of key ${key.keyId} is not a sha256 in hex`, {
