@@ -375,17 +375,19 @@ class FrameCutter {
   #usage({ start, end }: Span, facts: Mutable<RecordFacts>): void {
     facts.promptTokens = 0;
     facts.completionTokens = 0;
-    facts.cachedTokens = 0;
+    let cachedTokens = 0;
+    let fromEngine = 0;
     this.#at = start;
     while (this.#at < end) {
       const tag = this.#varint();
       if (tag === ((1 << 3) | Wire.Varint)) facts.promptTokens = this.#varint();
       else if (tag === ((2 << 3) | Wire.Varint)) facts.completionTokens = this.#varint();
-      else if (tag === ((3 << 3) | Wire.Varint)) facts.cachedTokens = this.#varint();
-      else if (tag === ((4 << 3) | Wire.Varint)) this.#varint();
+      else if (tag === ((3 << 3) | Wire.Varint)) cachedTokens = this.#varint();
+      else if (tag === ((4 << 3) | Wire.Varint)) fromEngine = this.#varint();
       else throw unusual;
     }
     if (this.#at !== end) throw unusual;
+    facts.cachedTokens = fromEngine === 0 ? null : cachedTokens;
   }
 
   #head({ start, end }: Span): void {

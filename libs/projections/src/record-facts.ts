@@ -31,6 +31,7 @@ export interface RecordFacts {
   readonly tokenGaps: number;
   readonly promptTokens: number | null;
   readonly completionTokens: number | null;
+  /** Only the engine knows. */
   readonly cachedTokens: number | null;
   readonly traceparent: string;
   /** Bytes of a RecordFrame with exactly this record. */
@@ -81,7 +82,7 @@ function factsOf(frame: route.RecordFrame, record: route.DecisionRecord): Record
     tokenGaps: timings?.tokenGaps ?? 0,
     promptTokens: usage?.promptTokens ?? null,
     completionTokens: usage?.completionTokens ?? null,
-    cachedTokens: usage?.cachedTokens ?? null,
+    cachedTokens: usage?.fromEngine === true ? usage.cachedTokens : null,
     traceparent,
     record: singleRecordFrame(frame, record),
   };

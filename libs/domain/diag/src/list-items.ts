@@ -114,6 +114,6 @@ export function requestItem(request: RequestExplanation): RequestItem {
     totalMs: timings['totalMs'] ?? null,
     promptTokens: tokens('promptTokens'),
     completionTokens: tokens('completionTokens'),
-    cachedTokens: tokens('cachedTokens'),
+    cachedTokens: usage?.['fromEngine'] === true ? tokens('cachedTokens') : null,
   };
 }
