@@ -1,3 +1,4 @@
+import type { CandidateTable, Column } from '#libs/scheduling';
 import type { SimRequest } from './request.ts';
 import type { Polled, ReplicaView } from './types.ts';
 
@@ -21,6 +22,8 @@ export interface Observed {
   readonly replica: number;
   readonly nowMs: number;
   readonly arrivedMs: number;
+  /** Prompt tokens that the gateway believed to be cached there when it sent the request; 0 where its strategy does not ask. */
+  readonly believedTokens: number;
   /** NaN until it is there. */
   readonly firstTokenMs: number;
   /** From the usage of the answer; NaN before the end. */
@@ -30,6 +33,12 @@ export interface Observed {
 export interface FeedSet {
   /** By column of the scheduler. A column without a feed is unknown, and the report names it. */
   readonly columns: Readonly<Record<string, ColumnFeed>>;
+  /** Columns that `write` fills, for a library that fills many at once. */
+  readonly writes?: readonly Column[];
+  /** Before the rows of a pick. `reads` are the columns of its strategy. */
+  ask?(request: SimRequest, reads: readonly Column[], nowMs: number): void;
+  /** One row, after the columns above. */
+  write?(table: CandidateTable, row: number, view: ReplicaView, nowMs: number): void;
   dispatched?(observed: Observed): void;
   firstToken?(observed: Observed): void;
   finished?(observed: Observed): void;

@@ -2,14 +2,15 @@ import type { EngineListener, SequenceRequest, SequenceView } from '#libs/engine
 import { EngineModel } from '#libs/engine-model';
 import { CodedError, Heap, mix32, SeededRng } from '#libs/kernel';
 import { compilePipeline, resolveStrategy } from '#libs/scheduling';
+import type { Observed } from './feeds.ts';
 import { standardFeeds } from './feeds.ts';
 import { SimGateway } from './gateway.ts';
-import { ApproximateKnowledge, IdealKnowledge } from './knowledge.ts';
+import { ApproximateKnowledge, IdealKnowledge, indexBlockTokens } from './knowledge.ts';
 import { FleetLawBroken, LawBook } from './laws.ts';
 import { fleetSimLimits as limits } from './limits.ts';
 import { Outcomes } from './outcomes.ts';
 import type { FleetReport } from './report.ts';
-import { latencies } from './report.ts';
+import { latencies, windowOf } from './report.ts';
 import type { SimRequest } from './request.ts';
 import { tokensOf } from './request.ts';
 import type { FleetOptions, ReplicaSpec } from './types.ts';
@@ -53,7 +54,7 @@ const engineBlockTokens = 16;
 const engineSeed = 1;
 
 function engineOf(spec: ReplicaSpec, listener: EngineListener): EngineModel {
-  const { profile, speed, blocks = profile.kvBlocks, maxNumSeqs = 256, maxNumBatchedTokens = 8_192 } = spec;
+  const { profile, speed, blocks = profile.kvBlocks, maxNumSeqs = 256, maxNumBatchedTokens = 2_048 } = spec;
   return new EngineModel(
     {
       profile,
@@ -81,6 +82,8 @@ class FleetRun {
   readonly #told: readonly Told[];
   readonly #laws: LawBook;
   readonly #outcomes: Outcomes;
+  /** By request: prompt tokens believed to be cached where it went. */
+  readonly #believed: Float64Array;
   readonly #notes = new Map<string, number>();
   readonly #rng: SeededRng;
   readonly #queue = new Heap<Event>((a, b) => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order));
@@ -99,6 +102,7 @@ class FleetRun {
     this.#rng = new SeededRng(mix32(seed) ^ 0x5f1ee7);
     this.#laws = new LawBook(workload.count, replicas.length);
     this.#outcomes = new Outcomes(workload.count);
+    this.#believed = new Float64Array(workload.count);
     this.#engineNextMs = new Float64Array(replicas.length).fill(Infinity);
     this.#busyMs = new Float64Array(replicas.length);
     this.#engines = replicas.map((spec, index) => engineOf(spec, this.#listener(index)));
@@ -212,6 +216,7 @@ class FleetRun {
     this.#laws.dispatch(index, chosen);
     outcomes.replica[index] = chosen;
     gateway.dispatched(chosen);
+    this.#believed[index] = gateway.depthOf(chosen) * indexBlockTokens;
     gateway.feeds.dispatched?.(this.#observed(request, chosen, Number.NaN, Number.NaN));
     engine.add(new Dispatched(request, tokens, at), nowMs);
     this.#engineNextMs[chosen] = engine.nextEventMs();
@@ -258,9 +263,10 @@ class FleetRun {
     this.#push({ atMs: this.#nowMs + next.afterMs, what: 'arrive', request: next.request });
   }
 
-  #observed(request: SimRequest, replica: number, firstTokenMs: number, cachedTokens: number) {
+  #observed(request: SimRequest, replica: number, firstTokenMs: number, cachedTokens: number): Observed {
     const arrivedMs = this.#outcomes.arrivedMs[request.index] as number;
-    return { request, replica, nowMs: this.#nowMs, arrivedMs, firstTokenMs, cachedTokens };
+    const believedTokens = this.#believed[request.index] as number;
+    return { request, replica, nowMs: this.#nowMs, arrivedMs, believedTokens, firstTokenMs, cachedTokens };
   }
 
   #pollPeriodMs(): number {
@@ -339,8 +345,7 @@ class FleetRun {
     const { length: replicas } = this.#engines;
     const perReplica = Array.from({ length: replicas }, () => 0);
     for (const replica of this.#outcomes.replica) if (replica >= 0) perReplica[replica]!++;
-    const { order, arrivedMs } = this.#outcomes;
-    const spanMs = arrivedMs[order.at(-1) ?? 0] as number;
+    const window = windowOf((workload.arrivals.at(-1) as SimRequest).atMs);
     return {
       workload: workload.name,
       strategy,
@@ -349,8 +354,7 @@ class FleetRun {
       seed,
       requests: workload.count,
       refused: this.#laws.refused,
-      offeredPerS: spanMs > 0 ? (workload.count / spanMs) * 1000 : Number.NaN,
-      ...latencies(this.#outcomes, workload.slo),
+      ...latencies(this.#outcomes, workload.slo, window),
       loadSpread: this.#spreadCount > 0 ? this.#spreadSum / this.#spreadCount : Number.NaN,
       requestSpread: (Math.max(...perReplica) * replicas) / perReplica.reduce((sum, count) => sum + count, 0),
       perReplica,

@@ -66,7 +66,8 @@ export class SimGateway {
 
   /** Columns that the strategy reads and nobody fills. */
   get unfed(): readonly Column[] {
-    return this.#options.pipeline.reads.filter((column) => this.feeds.columns[column] === undefined);
+    const { columns, writes = [] } = this.feeds;
+    return this.#options.pipeline.reads.filter((column) => columns[column] === undefined && !writes.includes(column));
   }
 
   /** A poll was asked; its answer is seen from `polled.atMs` on. */
@@ -85,6 +86,7 @@ export class SimGateway {
     this.features = this.#featuresOf(request, prefixBlocks);
     const { table } = this;
     table.reset();
+    this.feeds.ask?.(request, pipeline.reads, nowMs);
     for (const view of this.views) {
       this.#arrived(view.index, nowMs);
       const row = table.add(view.id);
@@ -93,10 +95,16 @@ export class SimGateway {
         laws.age(column, ageMs);
         table.set(row, column, feed.value(view, moment), ageMs);
       }
+      this.feeds.write?.(table, row, view, nowMs);
     }
     const decision = pipeline.decide(this.features, table, this.#seed);
     this.#seed = (this.#seed + 1) >>> 0;
     return decision;
+  }
+
+  /** Leading blocks of the prompt of the last pick that are believed to be cached there. */
+  depthOf(replica: number): number {
+    return this.#readsPrefix ? (this.#moment.prefixDepths[replica] as number) : 0;
   }
 
   /** Whether a pick asks for the prompt's tokens. */

@@ -14,9 +14,10 @@ export interface FleetReport {
   readonly replicas: number;
   readonly seed: number;
   readonly requests: number;
-  /** Of them those that the numbers below are of: the first tenth finds a cold fleet and is left out. */
+  /** Of them those that latencies, goodput and hit rate are of: see `window`. */
   readonly counted: number;
   readonly refused: number;
+  /** Arrivals a second while it was counted. */
   readonly offeredPerS: number;
   readonly ttftMs: Percentiles;
   readonly tpotMs: Percentiles;
@@ -40,7 +41,18 @@ export interface FleetReport {
   readonly unfed: readonly string[];
 }
 
-export const warmupShare = 0.1;
+/** Arrivals that count: after a fifth of the time, when caches are warm and sessions overlap, until no new session begins. */
+export interface Window {
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+const warmupShare = 0.2;
+
+export const windowOf = (lastArrivalMs: number): Window => ({
+  fromMs: lastArrivalMs * warmupShare,
+  untilMs: lastArrivalMs,
+});
 
 /** Nearest rank; NaN of nothing. Sorts its argument. */
 export function percentiles(values: Float64Array): Percentiles {
@@ -54,15 +66,19 @@ export interface Latencies {
   readonly tpotMs: Percentiles;
   readonly e2eMs: Percentiles;
   readonly counted: number;
+  readonly offeredPerS: number;
   readonly goodShare: number;
   readonly goodPerS: number;
   readonly hitRate: number;
 }
 
-/** Latencies of what arrived after the warm-up. A refused request is never good. */
-export function latencies(outcomes: Outcomes, slo: Slo): Latencies {
+/** Latencies of what arrived in the window. A refused request is never good. */
+export function latencies(outcomes: Outcomes, slo: Slo, { fromMs, untilMs }: Window): Latencies {
   const { arrivedMs, firstTokenMs, finishedMs, outputTokens, promptTokens, cachedTokens } = outcomes;
-  const counted = outcomes.order.slice(Math.floor(outcomes.order.length * warmupShare));
+  const counted = outcomes.order.filter((index) => {
+    const atMs = arrivedMs[index] as number;
+    return atMs >= fromMs && atMs <= untilMs;
+  });
   const served = counted.filter((index) => !Number.isNaN(finishedMs[index] as number));
   const ttft = new Float64Array(served.length);
   const e2e = new Float64Array(served.length);
@@ -81,14 +97,15 @@ export function latencies(outcomes: Outcomes, slo: Slo): Latencies {
     prompt += promptTokens[index] as number;
     cached += cachedTokens[index] as number;
   }
-  const spanMs = (arrivedMs[counted.at(-1) ?? 0] as number) - (arrivedMs[counted[0] ?? 0] as number);
+  const perS = 1000 / (untilMs - fromMs);
   return {
     ttftMs: percentiles(ttft),
     tpotMs: percentiles(Float64Array.from(tpot)),
     e2eMs: percentiles(e2e),
     counted: counted.length,
     goodShare: counted.length > 0 ? good / counted.length : Number.NaN,
-    goodPerS: spanMs > 0 ? (good / spanMs) * 1000 : Number.NaN,
+    offeredPerS: counted.length * perS,
+    goodPerS: good * perS,
     hitRate: prompt > 0 ? cached / prompt : Number.NaN,
   };
 }

@@ -30,16 +30,16 @@ describe('what a report says', () => {
     expect(percentiles(new Float64Array(0)).p50).toBeNaN();
   });
 
-  test('the first tenth is left out, a refused request is counted and not good, both targets must hold', () => {
-    const outcomes = new Outcomes(11);
-    // Arrived, first token, finished; 11 output tokens each. One in warm-up, then good, slow first, slow after, refused, six good.
+  test('what arrives outside of the window is left out, a refused request is counted and not good, both targets must hold', () => {
+    const outcomes = new Outcomes(12);
+    // Arrived, first token, finished; 11 output tokens each. One before the window, then good, slow first, slow after, refused, six good, one after it.
     const rows = [
       [0, 9_000, 9_100],
       [1_000, 1_100, 1_200],
       [2_000, 3_500, 3_600],
       [3_000, 3_100, 4_100],
       [4_000, Number.NaN, Number.NaN],
-      ...[5, 6, 7, 8, 9, 10].map((s) => [s * 1_000, s * 1_000 + 100, s * 1_000 + 200]),
+      ...[5, 6, 7, 8, 9, 10, 11].map((s) => [s * 1_000, s * 1_000 + 100, s * 1_000 + 200]),
     ];
     for (const [index, [arrived, first, finished]] of rows.entries()) {
       outcomes.order.push(index);
@@ -50,8 +50,9 @@ describe('what a report says', () => {
       outcomes.outputTokens[index] = 11;
       outcomes.cachedTokens[index] = index === 1 ? 90 : 0;
     }
-    const said = latencies(outcomes, { ttftMs: 1_000, tpotMs: 50 });
+    const said = latencies(outcomes, { ttftMs: 1_000, tpotMs: 50 }, { fromMs: 1_000, untilMs: 10_000 });
     expect([said.counted, said.goodShare]).toEqual([10, 0.7]);
+    expect(said.offeredPerS).toBeCloseTo(10 / 9, 9);
     expect(said.goodPerS).toBeCloseTo(7 / 9, 9);
     expect(said.ttftMs).toEqual({ p50: 100, p90: 1_500, p99: 1_500 });
     expect(said.tpotMs.p99).toBe(100);

@@ -131,13 +131,15 @@ describe('L14 missing and stale signals degrade for all candidates alike, and th
     }
   });
 
-  /** What the gateway counts itself, or takes as warm where it is unknown. Every other column is a signal that may be missing. */
-  const counted: readonly string[] = ['inflight', 'prefixBlocks', 'warmth'];
+  /** What replicas answer to polls, and what the gateway counts itself. What it learns is held to the same by the plugins' own tests. */
+  const signals: readonly string[] = ['waiting', 'running', 'kvUse'];
+  const counts: readonly string[] = ['inflight', 'prefixBlocks'];
   const cases = strategyNames.flatMap((strategy) => {
-    const { reads } = compilePipeline(resolveStrategy(strategy));
-    const signals = reads.filter((column) => !counted.includes(column));
+    const reads = compilePipeline(resolveStrategy(strategy)).reads.filter((column) => column !== 'warmth');
     // Where a signal leads, counts only tell equals apart.
-    const leading = signals.length > 0 ? signals : reads.filter((column) => column !== 'warmth');
+    const leading = reads.every((column) => counts.includes(column))
+      ? reads
+      : reads.filter((column) => signals.includes(column));
     return leading.map((column): [string, Column] => [strategy, column]);
   });
 

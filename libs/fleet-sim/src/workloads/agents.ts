@@ -17,7 +17,7 @@ function agentKind(): SessionKind {
   const systems: Segment[] = [];
   return {
     name: 'agents',
-    slo: { ttftMs: 1_000, tpotMs: 40 },
+    slo: { ttftMs: 500, tpotMs: 30 },
     gap: (rng) => exponential(rng, 1),
     session(rng: SeededRng, take) {
       while (systems.length < agentKinds) systems.push(take(systemTokens));
@@ -27,7 +27,7 @@ function agentKind(): SessionKind {
         return {
           added: turn === 0 ? [system, said] : [said],
           outputTokens: logNormal(rng, 120, 2, 8, 1_000),
-          thinkMs: exponential(rng, 3_000),
+          thinkMs: exponential(rng, 1_500),
         };
       });
       return { tenant: 'agents', turns };

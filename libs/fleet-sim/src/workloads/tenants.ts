@@ -40,7 +40,7 @@ function tenantKind(): SessionKind {
       return {
         added: turn === 0 ? [chatSystem(take), said] : [said],
         outputTokens: logNormal(rng, 220, 1.8, 10, 1_200),
-        thinkMs: exponential(rng, 12_000),
+        thinkMs: exponential(rng, 2_000),
       };
     });
     return { tenant: 'chat', turns };
@@ -48,7 +48,7 @@ function tenantKind(): SessionKind {
 
   return {
     name: 'tenants',
-    slo: { ttftMs: 1_000, tpotMs: 40 },
+    slo: { ttftMs: 500, tpotMs: 30 },
     gap: (rng) => (burstLeft > 0 ? 0.02 : exponential(rng, 1)),
     session(rng, take) {
       if (burstLeft === 0 && rng.chance(0.2 / burstSessions)) burstLeft = burstSessions;
