@@ -2,7 +2,7 @@
 
 /** Libs by group of the architecture page. A domain context is `domain/<context>`. */
 const ports = ['kernel', 'contracts'];
-const algorithms = ['scheduling', 'flow-control', 'prefix-index', 'optimization', 'engine-model'];
+const algorithms = ['scheduling', 'flow-control', 'prefix-index', 'optimization', 'engine-model', 'latency-model'];
 const domainContexts = ['route', 'tenancy', 'kv', 'lora', 'scale', 'plan', 'fleet', 'diag'];
 
 export interface LibRule {
@@ -41,6 +41,7 @@ export const libRules: Readonly<Record<string, LibRule>> = {
   observability: { mayImport: ['kernel'], because: 'it serves every app and knows none' },
   'nest-kit': { mayImport: [...ports, 'event-log', 'observability'], because: 'it serves every app and knows none' },
   ...Object.fromEntries(algorithms.map((name) => [name, algorithm])),
+  'latency-model': { mayImport: ['kernel', 'scheduling'], because: 'it fills the columns that the scheduler reads' },
   ...Object.fromEntries(domainContexts.map((name) => [`domain/${name}`, domain])),
 };
 

@@ -1,5 +1,5 @@
 import type { Candidates, Column } from './contract.ts';
-import { columns } from './contract.ts';
+import { columnIndex, columns } from './contract.ts';
 
 const roomMin = 16;
 
@@ -7,8 +7,9 @@ const roomMin = 16;
 export class CandidateTable implements Candidates {
   readonly ids: string[] = [];
   #room = 0;
-  #values!: Record<Column, Float64Array>;
-  #ages!: Record<Column, Float32Array>;
+  /** By column; NaN in all rows that are not in use, so that adding a row costs nothing. */
+  readonly #values: Float64Array[] = [];
+  readonly #ages: Float32Array[] = [];
 
   constructor() {
     this.#grow(roomMin);
@@ -19,7 +20,12 @@ export class CandidateTable implements Candidates {
   }
 
   reset(): void {
+    const { length } = this.ids;
     this.ids.length = 0;
+    for (let column = 0; column < columns.length; column++) {
+      (this.#values[column] as Float64Array).fill(Number.NaN, 0, length);
+      (this.#ages[column] as Float32Array).fill(Number.NaN, 0, length);
+    }
   }
 
   /** Index of the new candidate, all of whose columns are unknown. */
@@ -27,39 +33,39 @@ export class CandidateTable implements Candidates {
     const index = this.ids.length;
     if (index === this.#room) this.#grow(this.#room * 2);
     this.ids.push(id);
-    for (const column of columns) {
-      this.#values[column][index] = Number.NaN;
-      this.#ages[column][index] = Number.NaN;
-    }
     return index;
   }
 
   /** `ageMs` 0 is the caller's own count at this instant. */
   set(index: number, column: Column, value: number, ageMs = 0): void {
-    this.#values[column][index] = value;
-    this.#ages[column][index] = ageMs;
+    this.put(index, columnIndex[column], value, ageMs);
+  }
+
+  /** The same by the column's place in `columnIndex`. */
+  put(index: number, column: number, value: number, ageMs: number): void {
+    (this.#values[column] as Float64Array)[index] = value;
+    (this.#ages[column] as Float32Array)[index] = ageMs;
   }
 
   values(column: Column): Float64Array {
-    return this.#values[column];
+    return this.#values[columnIndex[column]] as Float64Array;
   }
 
   agesMs(column: Column): Float32Array {
-    return this.#ages[column];
+    return this.#ages[columnIndex[column]] as Float32Array;
   }
 
   #grow(room: number): void {
-    const values = {} as Record<Column, Float64Array>;
-    const ages = {} as Record<Column, Float32Array>;
-    for (const column of columns) {
-      values[column] = new Float64Array(room);
-      ages[column] = new Float32Array(room);
-      if (this.#room === 0) continue;
-      values[column].set(this.#values[column]);
-      ages[column].set(this.#ages[column]);
+    for (let column = 0; column < columns.length; column++) {
+      const values = new Float64Array(room).fill(Number.NaN);
+      const ages = new Float32Array(room).fill(Number.NaN);
+      if (this.#room > 0) {
+        values.set(this.#values[column] as Float64Array);
+        ages.set(this.#ages[column] as Float32Array);
+      }
+      this.#values[column] = values;
+      this.#ages[column] = ages;
     }
-    this.#values = values;
-    this.#ages = ages;
     this.#room = room;
   }
 }

@@ -14,9 +14,43 @@ export const columns = [
   'prefixBlocks',
   /** 1 for a replica that came into routing long ago, below 1 while it is warming up (slow start). */
   'warmth',
+  /** Tokens still to be computed by requests of the gateways there: prompt tokens not cached, and output tokens expected. */
+  'inflightTokens',
+  /** Of them prompt tokens, of requests without a first token: what a new prompt waits behind. */
+  'prefillTokens',
+  /** Requests there past their first token: the batch that a new one joins. */
+  'decoding',
+  /** Prompt and output tokens a second of the answers that ended lately. */
+  'tokensPerS',
+  /** Mean time to first token lately, as this gateway measured it, ms. Aged by the last measurement. */
+  'ttftMs',
+  /** Mean time per further token lately, ms. */
+  'tpotMs',
+  /** Share of the last half minute in which this gateway had a request there, 0 to 1. */
+  'busyShare',
+  /** Tokens served to the request's tenant lately by those of the tenant with most, 0 to 1. The same for all candidates. */
+  'tenantLevel',
+  /** Predicted milliseconds of prefill and decode sent there lately. */
+  'workMs',
+  /** Latency model of the candidate: TTFT = ttftBaseMs + ttftPerKTokenMs × tokens ∕ 1000 + ttftPerDecodingMs × decoding, ms. */
+  'ttftBaseMs',
+  'ttftPerKTokenMs',
+  'ttftPerDecodingMs',
+  /** The same for each further token: TPOT = tpotBaseMs + tpotPerDecodingMs × decoding, ms. */
+  'tpotBaseMs',
+  'tpotPerDecodingMs',
+  /** Output tokens expected of this request. The same for all candidates. */
+  'outputTokens',
+  /** Observations that the latency model was fitted to. */
+  'modelVersion',
 ] as const;
 
 export type Column = (typeof columns)[number];
+
+/** Place of each column, for those who fill tables quickly. */
+export const columnIndex = Object.fromEntries(columns.map((column, index) => [column, index])) as Readonly<
+  Record<Column, number>
+>;
 
 /** What the scheduler knows of the request. Field names as in lintel.route.v1.RequestFeatures. */
 export interface RequestFeatures {

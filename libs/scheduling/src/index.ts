@@ -15,7 +15,7 @@ export type {
   RequestFeatures,
   Scorer,
 } from './contract.ts';
-export { columns } from './contract.ts';
+export { columnIndex, columns } from './contract.ts';
 export { CompiledPipeline, compilePipeline } from './pipeline.ts';
 export { strategyNames } from './presets.ts';
 export { PluginMissing, pluginVersions } from './registry.ts';

@@ -16,6 +16,16 @@ const load: PresetUse = { type: 'load' };
 const kvUse: PresetUse = { type: 'kv-use' };
 const best: PresetUse = { type: 'best' };
 const band: PresetUse = { type: 'load-band' };
+const latency: PresetUse = { type: 'latency' };
+const preble: PresetUse = { type: 'preble' };
+const rate: PresetUse = { type: 'token-rate' };
+const finish: PresetUse = { type: 'predicted-finish' };
+const target: PresetUse = { type: 'slo-target' };
+const tokenLoad: PresetUse = { type: 'token-load' };
+const busy: PresetUse = { type: 'busy-share' };
+const tenant: PresetUse = { type: 'tenant-place' };
+const leastBusy: Preset = { filters: [], scorers: [busy], picker: best, inMix: busy };
+const pulling: Preset = { filters: [target, { type: 'room' }], scorers: [tokenLoad], picker: best };
 const leastKv: Preset = { filters: [], scorers: [kvUse], picker: best, inMix: kvUse };
 
 /** Strategies by name: arrangements of the plugins, with the behaviour that AIBrix's names promise. */
@@ -41,6 +51,18 @@ export const presets: Readonly<Record<string, Preset>> = {
     picker: best,
     inMix: { type: 'prefix-hit', params: { relative: true } },
   },
+  throughput: { filters: [], scorers: [rate], picker: best, inMix: rate },
+  // The band keeps a fast replica from being flooded before its latency tells.
+  'least-latency': { filters: [band], scorers: [latency], picker: best, inMix: latency },
+  'least-busy-time': leastBusy,
+  'least-utilization': leastBusy,
+  'vtc-basic': { filters: [], scorers: [tenant, load], picker: best, inMix: tenant },
+  slo: pulling,
+  'slo-pack-load': { filters: [target], scorers: [{ type: 'slo-pack' }], picker: best },
+  'slo-least-load': { filters: [target], scorers: [tokenLoad], picker: best },
+  'slo-least-load-pulling': pulling,
+  'prefix-cache-preble': { filters: [{ type: 'load-imbalance' }], scorers: [preble], picker: best, inMix: preble },
+  lintel: { filters: [], scorers: [finish], picker: best, inMix: finish },
 };
 
 export const strategyNames: readonly string[] = Object.keys(presets);

@@ -55,6 +55,17 @@ export function scoreMost(context: PickContext, out: Float64Array): void {
   scoreLeast(context, out);
 }
 
+/** Least of a column scores 1, most 0; by load where one is unknown or older than `ageMsMax`. */
+export function scoreLeastOf(context: PickContext, column: Column, ageMsMax: number, out: Float64Array): void {
+  if (allKnown(context, column, ageMsMax)) {
+    const values = context.candidates.values(column);
+    for (let i = 0; i < context.candidates.count; i++) out[i] = values[i] as number;
+  } else {
+    writeLoads(context, out);
+  }
+  scoreLeast(context, out);
+}
+
 const warmthMin = 0.01;
 
 /**

@@ -1,3 +1,4 @@
+import process from 'node:process';
 import { systemClock } from '#libs/kernel';
 import { SeededRng } from '#libs/kernel';
 import type { PipelineRef, RecordInput } from '#libs/recording';
@@ -15,9 +16,9 @@ import {
 
 /**
  * Prints frames of picks by every strategy, one base64 line each, for `picks-<n>.txt`: records as they were made once, which every later
- * build and every Node must decide alike. Existing files are never made again; a new strategy gets a further file.
+ * build and every Node must decide alike. Existing files are never made again; a new strategy gets a further file, named behind the program.
  *
- *   node --experimental-transform-types --conditions=lintel-source test/e2e/golden-picks/make.ts > test/e2e/golden-picks/picks-<n>.txt
+ *   node --experimental-transform-types --conditions=lintel-source test/e2e/golden-picks/make.ts [strategy …] > test/e2e/golden-picks/picks-<n>.txt
  */
 const mixes = ['least-request:2,prefix-cache:1', 'session-affinity:1,least-kv-cache:3,random:1'];
 const recordsPerStrategy = 10;
@@ -28,6 +29,16 @@ function valueOf(column: Column): number {
   switch (column) {
     case 'kvUse':
       return rng.next();
+    case 'busyShare':
+    case 'tenantLevel':
+      return rng.next();
+    case 'prefillTokens':
+    case 'inflightTokens':
+      return rng.below(20_000);
+    case 'ttftMs':
+    case 'workMs':
+    case 'ttftPerKTokenMs':
+      return rng.next() * 1_000;
     case 'warmth':
       return rng.chance(0.7) ? 1 : rng.next();
     default:
@@ -43,14 +54,15 @@ function tableOf(candidates: number): CandidateTable {
     const index = table.add(`replica-${i}`);
     for (const column of columns) {
       if (silent && rng.chance(0.2)) continue;
-      const isOwn = column === 'inflight' || column === 'prefixBlocks';
-      table.set(index, column, valueOf(column), isOwn ? 0 : rng.below(rng.chance(0.05) ? 60_000 : 900));
+      const isPolled = column === 'waiting' || column === 'running' || column === 'kvUse' || column === 'warmth';
+      table.set(index, column, valueOf(column), !isPolled ? 0 : rng.below(rng.chance(0.05) ? 60_000 : 900));
     }
   }
   return table;
 }
 
-for (const strategy of [...strategyNames, ...mixes]) {
+const named = process.argv.slice(2);
+for (const strategy of named.length > 0 ? named : [...strategyNames, ...mixes]) {
   const spec = resolveStrategy(strategy);
   const compiled = compilePipeline(spec);
   const pipeline: PipelineRef = {

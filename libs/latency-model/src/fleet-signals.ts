@@ -1,0 +1,260 @@
+import type { CandidateTable, Column } from '#libs/scheduling';
+import { columnIndex } from '#libs/scheduling';
+import type { Landed, Sent } from './flight.ts';
+import { Flight } from './flight.ts';
+import { LatencyModel } from './latency-model.ts';
+import { latencyModelLimits as limits } from './limits.ts';
+import { OutputLengths } from './output-lengths.ts';
+import { ReplicaLoad } from './replica-load.ts';
+import { TenantTokens } from './tenants.ts';
+
+/** Groups of columns, so that a pick pays for those that its strategy reads. */
+const groups = {
+  load: ['inflightTokens', 'prefillTokens', 'decoding'],
+  rate: ['tokensPerS'],
+  measured: ['ttftMs', 'tpotMs'],
+  busy: ['busyShare'],
+  tenant: ['tenantLevel'],
+  work: ['workMs'],
+  model: [
+    'ttftBaseMs',
+    'ttftPerKTokenMs',
+    'ttftPerDecodingMs',
+    'tpotBaseMs',
+    'tpotPerDecodingMs',
+    'outputTokens',
+    'modelVersion',
+  ],
+} as const satisfies Readonly<Record<string, readonly Column[]>>;
+
+export type SignalGroups = { readonly [Group in keyof typeof groups]: boolean } & { readonly any: boolean };
+
+/** Which groups a strategy reads. */
+export function signalGroups(reads: readonly Column[]): SignalGroups {
+  const wanted = (names: readonly Column[]): boolean => names.some((name) => reads.includes(name));
+  const found = Object.fromEntries(Object.entries(groups).map(([group, names]) => [group, wanted(names)]));
+  return { ...found, any: Object.values(found).includes(true) } as SignalGroups;
+}
+
+/** For whom a pick is made. */
+export interface Asked {
+  readonly tenant: string;
+  readonly model: string;
+  readonly promptTokens: number;
+  /** 0 is not said. */
+  readonly maxTokens: number;
+}
+
+/** Answers longer than this share are taken for exceptions. */
+const lengthShare = 0.5;
+
+/**
+ * What one gateway learns from its own requests: loads counted at once, latencies measured, latency models fitted, lengths of
+ * answers. Pure over its calls: the same calls with the same times come to the same numbers.
+ */
+export class FleetSignals {
+  readonly lengths = new OutputLengths();
+  readonly tenants = new TenantTokens();
+  readonly #replicas = new Map<string, ReplicaLoad>();
+  readonly #models = new Map<string, LatencyModel>();
+  /** Over all replicas, for what other gateways have in flight and of which only the count is known. */
+  #inflight = 0;
+  #prefillTokens = 0;
+  #decoding = 0;
+  #outputTokens = 0;
+  #summed = false;
+  // Of the pick at hand; the same for all its candidates.
+  #outputAsked = Number.NaN;
+  #levelAsked = Number.NaN;
+
+  replica(id: string): ReplicaLoad {
+    let load = this.#replicas.get(id);
+    if (load === undefined) this.#replicas.set(id, (load = new ReplicaLoad(id)));
+    return load;
+  }
+
+  forget(replicaId: string): void {
+    this.#replicas.delete(replicaId);
+  }
+
+  get replicas(): ReadonlyMap<string, ReplicaLoad> {
+    return this.#replicas;
+  }
+
+  /** The latency model of a model on the kind of engine that this replica is. */
+  latency(load: ReplicaLoad, model: string, engine: string | number): LatencyModel {
+    const { latency } = load;
+    if (latency !== undefined && latency.model === model && latency.engine === engine) return latency.of;
+    const of = this.#latency(model, engine);
+    load.latency = { model, engine, of };
+    return of;
+  }
+
+  #latency(model: string, engine: string | number): LatencyModel {
+    const key = `${engine}\n${model}`;
+    const known = this.#models.get(key);
+    if (known !== undefined) return known;
+    if (this.#models.size >= limits.modelsMax) this.#models.delete(this.#models.keys().next().value as string);
+    const made = new LatencyModel();
+    this.#models.set(key, made);
+    return made;
+  }
+
+  /** Expected length of an answer: the median of such, and no more than the client lets it be. NaN is unknown. */
+  outputTokens({ tenant, model, promptTokens, maxTokens }: Asked): number {
+    const learnt = this.lengths.quantile(lengthShare, tenant, model, promptTokens);
+    if (maxTokens === 0) return learnt;
+    return learnt < maxTokens ? learnt : maxTokens;
+  }
+
+  /** Before the rows of a pick. */
+  ask(asked: Asked, wanted: SignalGroups, nowMs: number): void {
+    this.#outputAsked = wanted.model ? this.outputTokens(asked) : Number.NaN;
+    this.#levelAsked = wanted.tenant ? this.tenants.level(asked.tenant, nowMs) : Number.NaN;
+    this.#summed = false;
+  }
+
+  #sum(): void {
+    if (this.#summed) return;
+    this.#summed = true;
+    this.#inflight = this.#prefillTokens = this.#decoding = this.#outputTokens = 0;
+    for (const load of this.#replicas.values()) {
+      this.#inflight += load.inflight;
+      this.#prefillTokens += load.prefillTokens;
+      this.#decoding += load.decoding;
+      this.#outputTokens += load.outputTokens;
+    }
+  }
+
+  /** One row; its `inflight` is written before. */
+  write(
+    table: CandidateTable,
+    row: number,
+    load: ReplicaLoad,
+    latency: LatencyModel,
+    wanted: SignalGroups,
+    nowMs: number,
+  ): void {
+    if (wanted.load) this.#writeLoad(table, row, load, nowMs);
+    if (wanted.rate) table.put(row, columnIndex.tokensPerS, load.tokensPerS(nowMs), 0);
+    if (wanted.measured) {
+      const { ttft, tpot } = load;
+      if (!Number.isNaN(ttft.value)) table.put(row, columnIndex.ttftMs, ttft.value, nowMs - ttft.atMs);
+      if (!Number.isNaN(tpot.value)) table.put(row, columnIndex.tpotMs, tpot.value, nowMs - tpot.atMs);
+    }
+    if (wanted.busy) table.put(row, columnIndex.busyShare, load.busyShare(nowMs), 0);
+    if (wanted.tenant) table.put(row, columnIndex.tenantLevel, this.#levelAsked, 0);
+    if (wanted.work && latency.known) table.put(row, columnIndex.workMs, load.workMs(nowMs), 0);
+    if (wanted.model) this.#writeModel(table, row, load, latency);
+  }
+
+  /** A request goes out. `latency` is the model of its replica's kind. */
+  sent(load: ReplicaLoad, latency: LatencyModel, sent: Sent, nowMs: number): Flight {
+    load.settle(nowMs);
+    const uncached = Math.max(1, sent.promptTokens - sent.cachedTokens);
+    const ahead = { tokens: load.prefillTokens + uncached, decoding: load.decoding };
+    const { ttftKnown, tpotKnown } = latency;
+    const ttftMs = ttftKnown ? latency.ttftMs(ahead) * load.ttftCorrection.factor : Number.NaN;
+    const tpotMs = tpotKnown ? latency.tpotMs(load.decoding + 1) * load.tpotCorrection.factor : Number.NaN;
+    const flight = new Flight(load, latency, sent, nowMs, uncached, ahead.tokens, ahead.decoding, ttftMs, tpotMs);
+    const output = sent.outputTokens > 0 ? sent.outputTokens : 0;
+    const workMs = (latency.ttftPerKTokenMs * uncached) / 1_000 + latency.tpotPerDecodingMs * output;
+    load.take(flight, latency.known ? workMs : 0, nowMs);
+    return flight;
+  }
+
+  /** The first token of a stream came. */
+  firstToken(flight: Flight, nowMs: number): void {
+    if (flight.landed || !Number.isNaN(flight.firstTokenMs)) return;
+    flight.firstTokenMs = nowMs;
+    flight.load.begun(flight);
+    this.#learnTtft(flight, nowMs - flight.startMs);
+  }
+
+  /** The request is over, however it went. Once for each flight; later calls do nothing. */
+  landed(flight: Flight, landed: Landed, nowMs: number): void {
+    if (flight.landed) return;
+    const { load, sent } = flight;
+    load.settle(nowMs);
+    const decodingAtEnd = load.decoding;
+    const { outputTokens } = landed;
+    const promptTokens = landed.promptTokens > 0 ? landed.promptTokens : sent.promptTokens;
+    load.leave(flight, landed.whole ? promptTokens + outputTokens : 0, nowMs);
+    flight.landed = true;
+    if (!landed.whole) return;
+    this.tenants.count(sent.tenant, promptTokens, outputTokens, nowMs);
+    this.lengths.observe(sent.tenant, sent.model, sent.promptTokens, outputTokens);
+    const decoding = (Math.max(1, flight.decodingAtFirst) + Math.max(1, decodingAtEnd)) / 2;
+    if (!Number.isNaN(flight.firstTokenMs)) {
+      if (outputTokens > 1)
+        this.#learnTpot(flight, decoding, (nowMs - flight.firstTokenMs) / (outputTokens - 1), nowMs);
+      return;
+    }
+    this.#learnWhole(flight, decoding, outputTokens, nowMs);
+  }
+
+  /** An answer that came in one piece: its parts are taken to go by each other as predicted, so that a slow replica is slow in both. */
+  #learnWhole(flight: Flight, decoding: number, outputTokens: number, nowMs: number): void {
+    const { load, latency } = flight;
+    const tookMs = nowMs - flight.startMs;
+    const rest = outputTokens - 1;
+    if (rest < 1) {
+      this.#learnTtft(flight, tookMs, nowMs);
+      return;
+    }
+    let perTokenMs = tookMs / outputTokens;
+    if (latency.known) {
+      const first = latency.ttftMs({ tokens: flight.prefillTokens, decoding: flight.decodingAhead });
+      const each = latency.tpotMs(decoding) * load.tpotCorrection.factor;
+      const predictedMs = first * load.ttftCorrection.factor + rest * each;
+      if (predictedMs > 0) perTokenMs = (each * tookMs) / predictedMs;
+    }
+    this.#learnTpot(flight, decoding, perTokenMs, nowMs);
+    this.#learnTtft(flight, Math.max(0, tookMs - rest * perTokenMs), nowMs);
+  }
+
+  #learnTtft(flight: Flight, tookMs: number, nowMs = flight.startMs + tookMs): void {
+    const { load, latency } = flight;
+    const ahead = { tokens: flight.prefillTokens, decoding: flight.decodingAhead };
+    load.ttft.observe(tookMs, nowMs);
+    if (latency.ttftKnown) load.ttftCorrection.observe(tookMs, latency.ttftMs(ahead));
+    latency.observeTtft(ahead, tookMs);
+  }
+
+  #learnTpot({ load, latency }: Flight, decoding: number, tookMs: number, nowMs: number): void {
+    load.tpot.observe(tookMs, nowMs);
+    if (latency.tpotKnown) load.tpotCorrection.observe(tookMs, latency.tpotMs(decoding));
+    latency.observeTpot(decoding, tookMs);
+  }
+
+  /** Own tokens, and for requests of other gateways as many as an own one has on the mean. */
+  #writeLoad(table: CandidateTable, row: number, load: ReplicaLoad, nowMs: number): void {
+    load.settle(nowMs);
+    const ageMs = table.agesMs('inflight')[row] as number;
+    const elsewhere = (table.values('inflight')[row] as number) - load.inflight;
+    let { prefillTokens, decoding, outputTokens } = load;
+    if (elsewhere > 0) {
+      this.#sum();
+      const mean = this.#inflight > 0 ? elsewhere / this.#inflight : 0;
+      prefillTokens += this.#prefillTokens * mean;
+      decoding += this.#inflight > 0 ? this.#decoding * mean : elsewhere;
+      outputTokens += this.#outputTokens * mean;
+    }
+    table.put(row, columnIndex.inflightTokens, prefillTokens + outputTokens, ageMs);
+    table.put(row, columnIndex.prefillTokens, prefillTokens, ageMs);
+    table.put(row, columnIndex.decoding, decoding, ageMs);
+  }
+
+  #writeModel(table: CandidateTable, row: number, load: ReplicaLoad, latency: LatencyModel): void {
+    table.put(row, columnIndex.outputTokens, this.#outputAsked, 0);
+    table.put(row, columnIndex.modelVersion, latency.version, 0);
+    if (!latency.known) return;
+    const first = load.ttftCorrection.factor;
+    const each = load.tpotCorrection.factor;
+    table.put(row, columnIndex.ttftBaseMs, latency.ttftBaseMs * first, 0);
+    table.put(row, columnIndex.ttftPerKTokenMs, latency.ttftPerKTokenMs * first, 0);
+    table.put(row, columnIndex.ttftPerDecodingMs, latency.ttftPerDecodingMs * first, 0);
+    table.put(row, columnIndex.tpotBaseMs, latency.tpotBaseMs * each, 0);
+    table.put(row, columnIndex.tpotPerDecodingMs, latency.tpotPerDecodingMs * each, 0);
+  }
+}

@@ -1,0 +1,27 @@
+/** Bounds of what is learnt, and the rates at which it is. Units stand last. */
+export const latencyModelLimits = {
+  /** Latency models, by model and kind of engine; past it the one used longest ago is forgotten. */
+  modelsMax: 256,
+  /** Histograms of output lengths, by tenant, model and length of the prompt; likewise. */
+  lengthHistogramsMax: 4_096,
+  tenantsMax: 4_096,
+  /** A prediction is made from here on; before it the coefficients are unknown. */
+  samplesMin: 16,
+  /** Remembers about the last 500 observations. */
+  forgetting: 0.998,
+  /** Rates, busy share and work sent count over this. */
+  windowMs: 30_000,
+  /** Tokens of tenants count over this. */
+  tenantWindowMs: 300_000,
+  /** Weight of one observation in a replica's own mean of TTFT and TPOT. */
+  meanShare: 0.2,
+  /** The same of its correction, once it has enough; before that the plain mean of what there is. */
+  correctionShare: 0.04,
+  correctionMin: 0.125,
+  correctionMax: 8,
+  latencyMsMax: 600_000,
+  /** A quantile is known from here on. */
+  lengthSamplesMin: 8,
+  /** Counts of a histogram are halved here, so that old lengths fade. */
+  lengthSamplesMax: 512,
+} as const;

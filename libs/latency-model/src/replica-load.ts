@@ -1,0 +1,91 @@
+import type { Flight } from './flight.ts';
+import type { LatencyModel } from './latency-model.ts';
+import { latencyModelLimits as limits } from './limits.ts';
+import { Correction, RecentMean } from './ratio.ts';
+import { SlidingSum } from './sliding-sum.ts';
+
+/** What this gateway has on one replica now, counted at once, and what its answers told of it. */
+export class ReplicaLoad {
+  /** The latency model asked for last, so that a pick looks none up by text. */
+  latency: { readonly model: string; readonly engine: string | number; readonly of: LatencyModel } | undefined;
+  inflight = 0;
+  /** Prompt tokens not yet computed: of requests without a first token, those believed not cached. */
+  prefillTokens = 0;
+  /** Requests past their first token. */
+  decoding = 0;
+  /** Output tokens still to come, as expected. */
+  outputTokens = 0;
+  readonly ttft = new RecentMean();
+  readonly tpot = new RecentMean();
+  readonly ttftCorrection = new Correction();
+  readonly tpotCorrection = new Correction();
+  readonly #served = new SlidingSum(limits.windowMs);
+  readonly #work = new SlidingSum(limits.windowMs);
+  readonly #busy = new SlidingSum(limits.windowMs);
+  #busySinceMs = 0;
+  /** Requests whose first token nobody will see, in the order in which it is expected. */
+  readonly #unseen: { readonly flight: Flight; readonly atMs: number }[] = [];
+
+  constructor(readonly replicaId: string) {}
+
+  take(flight: Flight, workMs: number, nowMs: number): void {
+    this.#noteBusy(nowMs);
+    this.inflight++;
+    this.prefillTokens += flight.uncachedTokens;
+    if (flight.sent.outputTokens > 0) this.outputTokens += flight.sent.outputTokens;
+    if (workMs > 0) this.#work.add(workMs, nowMs);
+    if (flight.sent.stream || Number.isNaN(flight.predictedTtftMs)) return;
+    this.#unseen.push({ flight, atMs: nowMs + flight.predictedTtftMs });
+  }
+
+  /** The prefill of this request is over. */
+  begun(flight: Flight): void {
+    if (flight.decoding || flight.landed) return;
+    flight.decoding = true;
+    this.prefillTokens -= flight.uncachedTokens;
+    this.decoding++;
+    flight.decodingAtFirst = this.decoding;
+  }
+
+  leave(flight: Flight, tokens: number, nowMs: number): void {
+    this.#noteBusy(nowMs);
+    this.inflight--;
+    if (flight.decoding) this.decoding--;
+    else this.prefillTokens -= flight.uncachedTokens;
+    if (flight.sent.outputTokens > 0) this.outputTokens -= flight.sent.outputTokens;
+    // Sums of many fractions: what rounding left is not a load.
+    if (this.inflight === 0) this.prefillTokens = this.decoding = this.outputTokens = 0;
+    if (tokens > 0) this.#served.add(tokens, nowMs);
+  }
+
+  /** Moves on those whose first token should have come unseen by now. */
+  settle(nowMs: number): void {
+    const unseen = this.#unseen;
+    let passed = 0;
+    while (passed < unseen.length && (unseen[passed] as { atMs: number }).atMs <= nowMs) {
+      this.begun((unseen[passed] as { flight: Flight }).flight);
+      passed++;
+    }
+    if (passed > 0) unseen.splice(0, passed);
+  }
+
+  tokensPerS(nowMs: number): number {
+    return (this.#served.sum(nowMs) * 1_000) / limits.windowMs;
+  }
+
+  /** Predicted milliseconds of prefill and decode sent there over the window. */
+  workMs(nowMs: number): number {
+    return this.#work.sum(nowMs);
+  }
+
+  /** Share of the window in which this gateway had something there. */
+  busyShare(nowMs: number): number {
+    this.#noteBusy(nowMs);
+    return Math.min(1, this.#busy.sum(nowMs) / limits.windowMs);
+  }
+
+  #noteBusy(nowMs: number): void {
+    if (this.inflight > 0) this.#busy.addOver(1, this.#busySinceMs, nowMs);
+    this.#busySinceMs = nowMs;
+  }
+}
