@@ -168,7 +168,8 @@ export class FleetSignals {
     if (flight.landed || !Number.isNaN(flight.firstTokenMs)) return;
     flight.firstTokenMs = nowMs;
     flight.load.begun(flight);
-    this.#learnTtft(flight, nowMs - flight.startMs);
+    flight.measuredTtftMs = nowMs - flight.startMs;
+    this.#learnTtft(flight, flight.measuredTtftMs);
   }
 
   /** The request is over, however it went. Once for each flight; later calls do nothing. */
@@ -186,8 +187,10 @@ export class FleetSignals {
     this.lengths.observe(sent.tenant, sent.model, sent.promptTokens, outputTokens);
     const decoding = (Math.max(1, flight.decodingAtFirst) + Math.max(1, decodingAtEnd)) / 2;
     if (!Number.isNaN(flight.firstTokenMs)) {
-      if (outputTokens > 1)
-        this.#learnTpot(flight, decoding, (nowMs - flight.firstTokenMs) / (outputTokens - 1), nowMs);
+      if (outputTokens > 1) {
+        flight.measuredTpotMs = (nowMs - flight.firstTokenMs) / (outputTokens - 1);
+        this.#learnTpot(flight, decoding, flight.measuredTpotMs, nowMs);
+      }
       return;
     }
     this.#learnWhole(flight, decoding, outputTokens, nowMs);

@@ -30,6 +30,9 @@ export class Flight {
   firstTokenMs = Number.NaN;
   /** Sequences that decoded there at the first token, itself among them. */
   decodingAtFirst = 0;
+  /** As seen on a stream; NaN where it was not. */
+  measuredTtftMs = Number.NaN;
+  measuredTpotMs = Number.NaN;
   landed = false;
   /** Past its prefill, as seen or as predicted. */
   decoding = false;

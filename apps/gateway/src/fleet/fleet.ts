@@ -14,6 +14,8 @@ export interface FleetReplica {
   /** The engine's own key; undefined where none is configured. */
   readonly credential: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  /** Detected or registered: latency is learnt by kind. */
+  readonly engine: route.EngineKind;
   /** Requests that this gateway has on it now. */
   readonly inflight: number;
   routability(): Routability;

@@ -54,6 +54,10 @@ export class LiveReplica implements FleetReplica {
     this.registeredAtMs = clock.monotonicMs();
   }
 
+  get engine(): route.EngineKind {
+    return this.observation.engine;
+  }
+
   routability(): Routability {
     return this.routabilityAt(this.clock.monotonicMs());
   }

@@ -1,4 +1,5 @@
 import { route } from '#libs/contracts';
+import type { Flight } from '#libs/latency-model';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import type { Refusal } from './errors.ts';
 import { upstreamFailed } from './errors.ts';
@@ -18,6 +19,7 @@ export class Attempt {
     /** Index of its pick. */
     readonly pick: number,
     readonly startMs: number,
+    readonly flight: Flight,
   ) {
     replica.begin();
   }

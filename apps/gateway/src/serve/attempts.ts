@@ -80,7 +80,7 @@ export class Attempts implements Caller {
     const { where } = this;
     const { clock } = plane.environment;
     const pickStartMs = clock.monotonicMs();
-    const picked = plane.picks.pick(where, this.#tried);
+    const picked = plane.picks.pick(where, this.#tried, pickStartMs);
     const pickedAtMs = clock.monotonicMs();
     account.pickUs += (pickedAtMs - pickStartMs) * 1000;
     account.pickedMs = pickedAtMs - this.#asker.startMs;
@@ -91,9 +91,10 @@ export class Attempts implements Caller {
       return;
     }
     this.#tried.push(replica);
-    plane.picks.dispatched(where.blocks, replica);
-    plane.metrics.prefix(where.features.prefixBlocks, picked.prefixBlocksMatched);
-    this.attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs);
+    const matched = picked.prefixBlocksMatched;
+    const flight = plane.picks.dispatched(where, replica, matched, account.stream, pickedAtMs);
+    plane.metrics.prefix(where.features.prefixBlocks, matched);
+    this.attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
     this.#send(this.attempt, plane.pool(replica).acquire());
   }
 
@@ -146,6 +147,7 @@ export class Attempts implements Caller {
     const attempt = this.attempt;
     if (attempt === undefined || !attempt.end(end)) return false;
     this.#plane.metrics.attempt(end);
+    this.#land(attempt, end);
     this.#asker.account.attempts.push({
       replicaId: attempt.replica.id,
       pick: attempt.pick,
@@ -157,6 +159,21 @@ export class Attempts implements Caller {
       error,
     });
     return true;
+  }
+
+  /** What the attempt teaches of its replica. */
+  #land({ flight, httpStatus }: Attempt, end: route.AttemptEnd): void {
+    const { usage } = this.#asker.account;
+    const whole = end === AttemptEnd.ANSWERED && httpStatus < 400;
+    const { picks, metrics } = this.#plane;
+    const landed = {
+      whole,
+      promptTokens: usage?.promptTokens ?? 0,
+      outputTokens: usage?.completionTokens ?? 0,
+      cachedTokens: usage?.fromEngine === true ? usage.cachedTokens : Number.NaN,
+    };
+    picks.signals.landed(flight, landed, this.#asker.nowMs());
+    if (whole) metrics.predicted(this.where.asked.model, flight);
   }
 
   /** Before the first byte: the next best replica, as long as there is one and the client waits. */
@@ -217,6 +234,10 @@ export class Attempts implements Caller {
       return;
     }
     answer.feed(chunk, atMs);
+    const { flight } = attempt;
+    if (!flight.decoding && answer.sse !== undefined && answer.sse.firstTokenMs > 0) {
+      this.#plane.picks.signals.firstToken(flight, nowMs);
+    }
     // The chunk's memory is the connection's and is read into again.
     if (!this.#asker.response.write(this.#framed ? framed(chunk) : Buffer.from(chunk))) this.#awaitClient(attempt);
   }

@@ -1,4 +1,5 @@
 import { route } from '#libs/contracts';
+import type { Flight } from '#libs/latency-model';
 import type { Registry } from '#libs/observability';
 import { BoundedLabel, latencyBucketsSeconds } from '#libs/observability';
 
@@ -64,6 +65,8 @@ class ModelSeries {
   readonly ttft = new Buckets(latencyBucketsSeconds);
   readonly tpot = new Buckets(latencyBucketsSeconds);
   readonly total = new Buckets(latencyBucketsSeconds);
+  readonly ttftRatio = new Buckets(ratioBounds);
+  readonly tpotRatio = new Buckets(ratioBounds);
   /** endpoint → status × 16 + outcome → requests. */
   readonly requests = new Map<string, Map<number, number>>();
   promptTokens = 0;
@@ -72,6 +75,9 @@ class ModelSeries {
 
   constructor(readonly model: string) {}
 }
+
+/** 1/8 to 8: measured by predicted. */
+const ratioBounds: readonly number[] = Array.from({ length: 25 }, (_, index) => 2 ** ((index - 12) / 4));
 
 /** 0.1 µs to about 100 ms. */
 const pickBounds: readonly number[] = Array.from({ length: 41 }, (_, index) => 1e-7 * 2 ** (index / 2));
@@ -147,6 +153,17 @@ export class ServeMetrics {
       this.#pick.samples('lintel_gateway_pick_seconds', {}, out);
       return out;
     });
+    const ratioName = 'lintel_gateway_prediction_error_ratio';
+    register(
+      registry,
+      ratioName,
+      'Latency as measured by latency as predicted when the request was sent: 1 is right, below it was faster.',
+      'histogram',
+      all((series, out) => {
+        series.ttftRatio.samples(ratioName, { model: series.model, kind: 'ttft' }, out);
+        series.tpotRatio.samples(ratioName, { model: series.model, kind: 'tpot' }, out);
+      }),
+    );
     register(registry, 'lintel_gateway_attempts_total', 'Attempts on replicas by how they ended.', 'counter', () =>
       [...this.#attempts].flatMap((value, end) => (value === 0 ? [] : [{ labels: { end: endName(end) }, value }])),
     );
@@ -169,6 +186,14 @@ export class ServeMetrics {
 
   attempt(end: route.AttemptEnd): void {
     this.#attempts[end] = (this.#attempts[end] as number) + 1;
+  }
+
+  /** How near the prediction came; nothing where there was none, or no tokens were seen to come. */
+  predicted(model: string, { measuredTtftMs, measuredTpotMs, predictedTtftMs, predictedTpotMs }: Flight): void {
+    const first = measuredTtftMs / predictedTtftMs;
+    const each = measuredTpotMs / predictedTpotMs;
+    if (first >= 0) this.#of(model).ttftRatio.observe(first);
+    if (each >= 0) this.#of(model).tpotRatio.observe(each);
   }
 
   prefix(hashed: number, matched: number): void {

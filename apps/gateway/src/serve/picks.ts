@@ -1,4 +1,6 @@
 import type { ResolvedProfile } from '#libs/domain/route';
+import type { Asked, Flight, SignalGroups } from '#libs/latency-model';
+import { FleetSignals, signalGroups } from '#libs/latency-model';
 import type { BlockHashes } from '#libs/prefix-index';
 import { hashBlocks, PrefixIndex } from '#libs/prefix-index';
 import type { CapturedPick } from '#libs/recording';
@@ -14,6 +16,8 @@ export interface RoutePlan {
   readonly compiled: CompiledPipeline;
   readonly readsPrefix: boolean;
   readonly readsSession: boolean;
+  /** What it reads of that which the gateway learns itself. */
+  readonly signals: SignalGroups;
 }
 
 /** What a pick chooses among, and for what. */
@@ -23,6 +27,7 @@ export interface PickRequest {
   readonly blocks: BlockHashes | undefined;
   readonly replicas: readonly FleetReplica[];
   readonly selector: Selector | undefined;
+  readonly asked: Asked;
 }
 
 export interface Picked {
@@ -36,6 +41,8 @@ const none: Picked = { replica: undefined, captured: undefined, prefixBlocksMatc
 
 /** Chooses replicas: one table, one index, one count of seeds for all requests of the gateway. Synchronous. */
 export class Picks {
+  /** What requests in flight and their answers tell of the replicas. */
+  readonly signals = new FleetSignals();
   readonly #scheduler = new Scheduler();
   readonly #plans = new WeakMap<ResolvedProfile, RoutePlan>();
   readonly #index = new PrefixIndex();
@@ -63,6 +70,7 @@ export class Picks {
       compiled,
       readsPrefix: compiled.reads.includes('prefixBlocks'),
       readsSession: profile.spec.scorers.some(({ type }) => type === 'session'),
+      signals: signalGroups(compiled.reads),
     };
     this.#plans.set(profile, plan);
     return plan;
@@ -74,14 +82,15 @@ export class Picks {
   }
 
   /** `tried` are left out. */
-  pick(request: PickRequest, tried: readonly FleetReplica[]): Picked {
+  pick(request: PickRequest, tried: readonly FleetReplica[], nowMs: number): Picked {
     const { plan, features, blocks } = request;
     const table = this.#table;
     const rows = this.#rows;
     rows.length = 0;
     table.reset();
+    if (plan.signals.any) this.signals.ask(request.asked, plan.signals, nowMs);
     // A replica that has not answered yet is asked only where none has.
-    if (!this.#collect(request, tried, 'ready') && !this.#collect(request, tried, 'unknown')) return none;
+    if (!this.#collect(request, tried, 'ready', nowMs) && !this.#collect(request, tried, 'unknown', nowMs)) return none;
     if (blocks !== undefined) {
       this.#index.match(blocks, table.ids, table.values('prefixBlocks'));
       table.agesMs('prefixBlocks').fill(0, 0, table.count);
@@ -99,20 +108,43 @@ export class Picks {
     return { replica, captured, prefixBlocksMatched: matched };
   }
 
-  /** What the replica is about to have cached. */
-  dispatched(blocks: BlockHashes | undefined, replica: FleetReplica): void {
+  /** The request goes there: what the replica is about to have cached, and what it has to do. */
+  dispatched(
+    request: PickRequest,
+    replica: FleetReplica,
+    blocksMatched: number,
+    stream: boolean,
+    nowMs: number,
+  ): Flight {
+    const { blocks, features, asked } = request;
     if (blocks !== undefined && blocks.length > 0) this.#index.insert(blocks, replica.id);
+    const { signals } = this;
+    const load = signals.replica(replica.id);
+    const { promptTokens, prefixBlocks } = features;
+    const { tenant, model } = asked;
+    const cachedTokens = prefixBlocks > 0 ? (promptTokens * blocksMatched) / prefixBlocks : 0;
+    const sent = { tenant, model, promptTokens, cachedTokens, outputTokens: signals.outputTokens(asked), stream };
+    return signals.sent(load, signals.latency(load, model, replica.engine), sent, nowMs);
   }
 
   forget(replicaId: string): void {
     this.#index.forgetReplica(replicaId);
+    this.signals.forget(replicaId);
   }
 
-  #collect({ replicas, selector }: PickRequest, tried: readonly FleetReplica[], wanted: Routability): boolean {
+  #collect(request: PickRequest, tried: readonly FleetReplica[], wanted: Routability, nowMs: number): boolean {
+    const { replicas, selector, plan, asked } = request;
+    const { signals } = this;
     for (const replica of replicas) {
       if (replica.routability() !== wanted || tried.includes(replica)) continue;
       if (selector !== undefined && !selector(replica.labels)) continue;
-      replica.describe(this.#table, this.#table.add(replica.id));
+      const row = this.#table.add(replica.id);
+      replica.describe(this.#table, row);
+      if (plan.signals.any) {
+        const load = signals.replica(replica.id);
+        const latency = signals.latency(load, asked.model, replica.engine);
+        signals.write(this.#table, row, load, latency, plan.signals, nowMs);
+      }
       this.#rows.push(replica);
     }
     return this.#rows.length > 0;

@@ -3,6 +3,7 @@ import type { tenancy } from '#libs/contracts';
 import { resolveProfile, selectPolicy } from '#libs/domain/route';
 import { keyAllows } from '#libs/domain/tenancy';
 import { closest, CodedError, fnv1a32 } from '#libs/kernel';
+import type { Asked } from '#libs/latency-model';
 import type { BlockHashes } from '#libs/prefix-index';
 import type { RequestFeatures } from '#libs/scheduling';
 import type { FleetReplica } from '../fleet/fleet.ts';
@@ -21,6 +22,7 @@ export interface Routed {
   readonly replicas: readonly FleetReplica[];
   readonly selector: Selector | undefined;
   readonly blocks: BlockHashes | undefined;
+  readonly asked: Asked;
   /** Told to the client; '' where it has no session. */
   readonly sessionId: string;
   /** The model's name where it is an adapter, else ''. */
@@ -86,8 +88,11 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
     prefixBlocks: blocks === undefined ? 0 : blocks.length,
   };
   const sessionId = plan.readsSession || headers['x-session-id'] !== undefined ? session : '';
-  const adapter = plane.fleet.model(model)?.parent === undefined ? '' : model;
-  return { plan, features, replicas, selector, blocks, sessionId, adapter };
+  const parent = plane.fleet.model(model)?.parent;
+  const adapter = parent === undefined ? '' : model;
+  // Adapters take as long as their base model.
+  const asked = { tenant: tenantOf(request), model: parent ?? model, promptTokens, maxTokens };
+  return { plan, features, replicas, selector, blocks, asked, sessionId, adapter };
 }
 
 function planOf(
@@ -109,6 +114,10 @@ function planOf(
     return errors.invalidStrategy([thrown.message, thrown.advice].filter(Boolean).join('. '));
   }
 }
+
+/** For whom service is counted: the key's tenant, else the end user; '' is nobody. */
+const tenantOf = ({ key, headers, scanned }: RoutedRequest): string =>
+  key?.tenantId ?? single(headers['user']) ?? scanned.user;
 
 /** The session that the client names, or one made for it where the strategy needs one; '' is none. */
 function sessionOf(plane: Plane, { headers, requestId }: RoutedRequest, plan: RoutePlan): string {

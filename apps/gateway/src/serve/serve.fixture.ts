@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { connect, createServer as createTcpServer } from 'node:net';
-import type { route } from '#libs/contracts';
+import { route } from '#libs/contracts';
 import { emptyRouteState } from '#libs/domain/route';
 import { emptyTenancyState } from '#libs/domain/tenancy';
 import { systemEnvironment } from '#libs/kernel';
@@ -20,6 +20,7 @@ export class FakeReplica implements FleetReplica {
   readonly address: string;
   credential: string | undefined;
   labels: Record<string, string> = {};
+  readonly engine = route.EngineKind.VLLM;
   state: Routability = 'ready';
   inflight = 0;
   began = 0;
