@@ -20,6 +20,7 @@ export interface ColumnFeed {
 export interface Observed {
   readonly request: SimRequest;
   readonly replica: number;
+  readonly replicaId: string;
   readonly nowMs: number;
   readonly arrivedMs: number;
   /** Prompt tokens that the gateway believed to be cached there when it sent the request; 0 where its strategy does not ask. */

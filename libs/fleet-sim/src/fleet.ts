@@ -265,8 +265,9 @@ class FleetRun {
 
   #observed(request: SimRequest, replica: number, firstTokenMs: number, cachedTokens: number): Observed {
     const arrivedMs = this.#outcomes.arrivedMs[request.index] as number;
+    const { id: replicaId } = this.#options.replicas[replica] as ReplicaSpec;
     const believedTokens = this.#believed[request.index] as number;
-    return { request, replica, nowMs: this.#nowMs, arrivedMs, believedTokens, firstTokenMs, cachedTokens };
+    return { request, replica, replicaId, nowMs: this.#nowMs, arrivedMs, believedTokens, firstTokenMs, cachedTokens };
   }
 
   #pollPeriodMs(): number {

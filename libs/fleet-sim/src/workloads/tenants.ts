@@ -16,7 +16,7 @@ function shared(tokens: number): (take: Take) => Segment {
 }
 
 /** Sessions of the burst tenant come in rows of about so many, one right after the other. */
-const burstSessions = 40;
+const burstSessions = 12;
 
 /**
  * Four tenants on one fleet: a chat (short turns), questions about popular documents (long shared prefixes, Zipf), a batch job (no
