@@ -1,5 +1,5 @@
 import type { FrameStream } from '#libs/event-log';
-import type { Environment } from '#libs/kernel';
+import type { Environment, Timer } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
 import { recordingLimits } from './limits.ts';
 import type { SealedFrame } from './recorder.ts';
@@ -11,7 +11,9 @@ export interface PublisherStatus {
   readonly duplicates: number;
   /** Frames that the stream will never take (too large). */
   readonly rejected: number;
+  /** Frames in memory, and the records in them: what a kill -9 would lose. */
   readonly queued: number;
+  readonly queuedRecords: number;
   readonly busAway: boolean;
   readonly lastError: string | undefined;
 }
@@ -37,6 +39,7 @@ export class FramePublisher {
   #pumping: Promise<void> | undefined;
   #stopping = false;
   #wakeRetry: (() => void) | undefined;
+  #spillTimer: Timer | undefined;
   #published = 0;
   #duplicates = 0;
   #rejected = 0;
@@ -58,6 +61,7 @@ export class FramePublisher {
       duplicates: this.#duplicates,
       rejected: this.#rejected,
       queued: this.#queue.length,
+      queuedRecords: this.#queue.reduce((sum, { frame }) => sum + frame.records, 0),
       busAway: this.#away,
       lastError: this.#lastError,
     };
@@ -67,12 +71,12 @@ export class FramePublisher {
   offer(frame: SealedFrame): boolean {
     const { spool, environment } = this.#options;
     const nowMs = environment.clock.monotonicMs();
-    const oldest = this.#queue[0];
-    if (this.#away || (oldest !== undefined && nowMs - oldest.atMs > recordingLimits.spillAfterMs)) this.#spill();
+    if (this.#away) this.#spill();
     const onDisk = this.#queue.length === 0 && (this.#away || spool.frames > 0) && spool.append(frame);
     if (!onDisk) {
       if (this.#queue.length >= recordingLimits.framesQueuedMax) return false;
       this.#queue.push({ frame, atMs: nowMs });
+      this.#watch(recordingLimits.spillAfterMs);
     }
     this.#pump();
     return true;
@@ -89,8 +93,23 @@ export class FramePublisher {
     this.#options.spool.close();
   }
 
+  /** A frame that waits too long in memory goes to disk, also when no other follows it. */
+  #watch(delayMs: number): void {
+    const { clock, timers } = this.#options.environment;
+    this.#spillTimer ??= timers.after(delayMs, () => {
+      this.#spillTimer = undefined;
+      const oldest = this.#queue[0];
+      if (oldest === undefined) return;
+      const leftMs = oldest.atMs + recordingLimits.spillAfterMs - clock.monotonicMs();
+      if (leftMs <= 0) this.#spill();
+      // What the disk did not take is tried again.
+      if (this.#queue.length > 0) this.#watch(leftMs > 0 ? leftMs : recordingLimits.spillAfterMs);
+    });
+  }
+
   #giveUp(): void {
     this.#stopping = true;
+    this.#spillTimer?.cancel();
     this.#spill();
     this.#wakeRetry?.();
   }

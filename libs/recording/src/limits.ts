@@ -2,19 +2,18 @@
 export const recordingLimits = {
   /** A record waits at most this long for its frame: what a kill -9 can lose while the bus is well. */
   framePeriodMs: 50,
-  /** A frame is closed early at this many records, so that encoding never holds the event loop for long. */
-  recordsPerFrameMax: 128,
+  /** A frame is closed early at this many records. Few and large frames: each costs the bus a write to disk and its gateway an answer. */
+  recordsPerFrameMax: 1024,
   /** A frame is closed early at this size; NATS refuses messages over 1 MiB by default. */
   frameBytesMax: 384 * 1024,
   /** A larger record is dropped and counted; one with 1000 candidates and all columns fits. */
   recordBytesMax: 384 * 1024,
-  ringRecordsMax: 8192,
   /** Longer texts are cut: they come from clients and engines. */
   textLengthMax: 2048,
   /** Frames in memory while the bus answers or the disk refuses. */
   framesQueuedMax: 64,
-  /** A frame that the bus has not confirmed for this long goes to disk, with all behind it. */
-  spillAfterMs: 50,
+  /** A frame that the bus has not confirmed for this long goes to disk, with all behind it. A busy broker takes tens of milliseconds. */
+  spillAfterMs: 250,
   publishTimeoutMs: 5000,
   retryDelayMsMin: 50,
   retryDelayMsMax: 2000,

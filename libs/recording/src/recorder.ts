@@ -1,6 +1,5 @@
 import { subjects } from '#libs/contracts';
 import type { Environment, Timer } from '#libs/kernel';
-import { Ring } from '#libs/kernel';
 import { FrameBuilder } from './frame-builder.ts';
 import { recordingLimits } from './limits.ts';
 import type { RecordInput } from './record-input.ts';
@@ -32,11 +31,10 @@ export interface RecorderStatus {
   readonly frames: number;
 }
 
-/** Collects records in a bounded ring and closes a frame every 50 ms, or earlier when it is large. */
+/** Writes each record into the frame under way, so that nothing of it is kept, and closes the frame every 50 ms or when it is large. */
 export class Recorder {
   readonly #options: RecorderOptions;
   readonly #subject: string;
-  readonly #ring = new Ring<RecordInput>(recordingLimits.ringRecordsMax);
   readonly #builder = new FrameBuilder();
   #timer: Timer | undefined;
   #frameSeq = 0;
@@ -50,24 +48,18 @@ export class Recorder {
     this.#subject = subjects.requests(options.gatewayId);
   }
 
-  /** Never throws, never waits. The record belongs to the recorder from here on. */
+  /** Never throws, never waits, keeps nothing of the record. */
   record(record: RecordInput): void {
-    if (!this.#ring.push(record)) return;
-    if (this.#ring.size >= recordingLimits.recordsPerFrameMax) this.flush();
+    if (this.#builder.add(record)) this.#recorded++;
+    else this.#count(1);
+    if (this.#builder.full) this.flush();
     else this.#arm();
   }
 
-  /** Closes frames with all that waits. */
+  /** Closes the frame under way. A gap is told even where nothing follows it. */
   flush(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#count(this.#ring.takeRefused());
-    for (let record = this.#ring.shift(); record !== undefined; record = this.#ring.shift()) {
-      if (this.#builder.add(record)) this.#recorded++;
-      else this.#count(1);
-      if (this.#builder.full) this.#close();
-    }
-    // A gap is told even where nothing follows it, but not over and over while there is no room.
     if (this.#builder.count > 0 || this.#untold > 0) this.#close();
   }
 
@@ -75,7 +67,7 @@ export class Recorder {
     return {
       recorded: this.#recorded,
       dropped: this.#dropped,
-      waiting: this.#ring.size,
+      waiting: this.#builder.count,
       frames: this.#frameSeq,
     };
   }
