@@ -1,6 +1,10 @@
 import type { RecordedUsage } from '#libs/recording';
+import { topLevelId } from './body/json-id.ts';
 import { SseScanner } from './body/sse-scanner.ts';
+import { TypedSseScanner } from './body/typed-sse-scanner.ts';
 import { BodyTail, usageInTail } from './body/usage.ts';
+import type { Endpoint } from './endpoints.ts';
+import { responsesEndpoint } from './endpoints.ts';
 import type { Account } from './record.ts';
 
 /** What happens to an engine's header on its way to the client. */
@@ -46,12 +50,16 @@ export class Answer {
   /** Bytes promised to the client, so that nothing can be added to the body; -1 where none were. */
   length = -1;
   readonly #tail: BodyTail | undefined;
+  readonly #typed: TypedSseScanner | undefined;
   #usage: RecordedUsage | undefined;
+  /** The first bytes of an answer whose id is wanted. */
+  #head: Buffer | undefined;
 
   constructor(
     readonly status: number,
     readonly reason: string,
     headers: readonly string[],
+    endpoint: Endpoint,
   ) {
     let stream = false;
     let plain = true;
@@ -76,19 +84,31 @@ export class Answer {
       out.push(name, value);
     }
     if (!plain || status >= 400) return;
-    if (stream) this.sse = new SseScanner();
-    else this.#tail = new BodyTail();
+    const { dialect } = endpoint;
+    if (!stream) {
+      this.#tail = new BodyTail();
+      if (endpoint === responsesEndpoint) this.#head = noBytes;
+    } else if (dialect === 'openai') this.sse = new SseScanner();
+    else this.sse = this.#typed = new TypedSseScanner();
+  }
+
+  /** Of a response that its engine may be asked for again; '' as long as it is not told. */
+  responseId(): string {
+    if (this.#typed !== undefined) return this.#typed.responseId;
+    return this.#head === undefined ? '' : topLevelId(this.#head);
   }
 
   /** `atMs` from the request received. */
   feed(chunk: Buffer, atMs: number): void {
     if (this.sse !== undefined) this.sse.feed(chunk, atMs);
     else this.#tail?.feed(chunk);
+    if (this.#head !== undefined && this.#head.length < headBytesMax) this.#head = Buffer.concat([this.#head, chunk]);
   }
 
   /** The one chunk of an answer that came whole. */
   feedWhole(chunk: Buffer): void {
     if (this.#tail !== undefined) this.#usage = usageInTail(chunk);
+    if (this.#head !== undefined) this.#head = Buffer.from(chunk);
   }
 
   /** Writes what was read into the request's account. */
@@ -109,6 +129,10 @@ export class Answer {
     };
   }
 }
+
+const noBytes: Buffer = Buffer.alloc(0);
+/** Before its id an engine says little. */
+const headBytesMax = 16 * 1024;
 
 function useOf(name: string): Use {
   const lower = name.toLowerCase();

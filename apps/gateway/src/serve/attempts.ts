@@ -6,8 +6,9 @@ import { Answer } from './answer.ts';
 import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
 import type { Target } from './endpoints.ts';
+import { responsesEndpoint } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
-import { errorBody } from './errors.ts';
+import { errorEvent } from './errors.ts';
 import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
 import { listenToDrain } from './listening.ts';
 import type { Plane } from './plane.ts';
@@ -61,6 +62,7 @@ export class Attempts implements Caller {
   /** Chunks are framed here. */
   #framed = false;
   #draining = false;
+  #learned = false;
   #lastFailure = '';
   #retryAfterS: number | undefined;
 
@@ -116,14 +118,14 @@ export class Attempts implements Caller {
         traceparent: this.#asker.span === undefined ? undefined : this.#asker.account.traceparent,
       });
     }
-    const { endpoint, query } = this.#asker.target;
+    const { path, query } = this.#asker.target;
     const credential = open && this.#asker.request.headers.authorization !== undefined ? undefined : replica.credential;
     attempt.connection = connection;
     this.answer = undefined;
     if (connection.connected) this.onConnected();
     else this.#asker.deadlineMs = this.#asker.nowMs() + limits.connectTimeoutMs;
     connection.send(
-      headFor(endpoint.path + query, replica.address, credential, this.#commonHead),
+      headFor(this.#asker.request.method as string, path + query, replica.address, credential, this.#commonHead),
       this.#asker.body,
       this,
     );
@@ -166,13 +168,16 @@ export class Attempts implements Caller {
     const { usage } = this.#asker.account;
     const whole = end === AttemptEnd.ANSWERED && httpStatus < 400;
     const { picks, metrics } = this.#plane;
-    const landed = {
-      whole,
-      promptTokens: usage?.promptTokens ?? 0,
-      outputTokens: usage?.completionTokens ?? 0,
-      cachedTokens: usage?.fromEngine === true ? usage.cachedTokens : Number.NaN,
-    };
-    picks.signals.landed(flight, landed, this.#asker.nowMs());
+    picks.signals.landed(
+      flight,
+      {
+        whole,
+        promptTokens: usage?.promptTokens ?? 0,
+        outputTokens: usage?.completionTokens ?? 0,
+        cachedTokens: usage?.fromEngine === true ? usage.cachedTokens : Number.NaN,
+      },
+      this.#asker.nowMs(),
+    );
     if (whole) metrics.predicted(this.where.asked.model, flight);
   }
 
@@ -204,7 +209,7 @@ export class Attempts implements Caller {
     attempt.httpStatus = status;
     const failed = retryableEnd(status);
     if (failed === undefined) {
-      this.answer = new Answer(status, reason, headers);
+      this.answer = new Answer(status, reason, headers, this.#asker.target.endpoint);
       return;
     }
     attempt.connection?.discard();
@@ -224,16 +229,18 @@ export class Attempts implements Caller {
         this.#attemptFailed(AttemptEnd.SERVER_ERROR, 'its engine core died');
         return;
       }
-      this.#commit(attempt, answer, atMs);
+      this.#commit(attempt, answer, atMs, chunk.length === answer.length);
     }
     this.#asker.deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
     if (chunk.length === answer.length && chunk.length <= joinBytesMax && answer.sse === undefined) {
       // The whole body at once: its end follows in this very turn, and head and body go out in one write.
       answer.feedWhole(chunk);
+      this.#learn(attempt, answer);
       this.#whole = chunk.toString('latin1');
       return;
     }
     answer.feed(chunk, atMs);
+    this.#learn(attempt, answer);
     const { flight } = attempt;
     if (!flight.decoding && answer.sse !== undefined && answer.sse.firstTokenMs > 0) {
       this.#plane.picks.signals.firstToken(flight, nowMs);
@@ -245,15 +252,16 @@ export class Attempts implements Caller {
   onEnd(): void {
     const { account } = this.#asker;
     const answer = this.answer as Answer;
-    if (!this.committed) this.#commit(this.attempt as Attempt, answer, this.#asker.elapsedMs);
+    if (!this.committed) this.#commit(this.attempt as Attempt, answer, this.#asker.elapsedMs, true);
     answer.settle(account);
     if (answer.sse?.errorTold === true) {
       this.endAttempt(AttemptEnd.BROKEN_STREAM, 'it told an error inside the stream');
       this.#asker.settle(Outcome.UPSTREAM_BROKEN, 'upstream_error', 'The engine told an error inside the stream.');
     } else {
       this.endAttempt(AttemptEnd.ANSWERED, '');
-      if (answer.status < 400) this.#asker.settle(Outcome.COMPLETED, '', '');
-      else this.#asker.settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${answer.status}.`);
+      const outcome = outcomeOf(answer.status);
+      if (outcome === Outcome.COMPLETED) this.#asker.settle(outcome, '', '');
+      else this.#asker.settle(outcome, 'upstream_error', `The engine answered ${answer.status}.`);
     }
     this.#asker.awaitEnd();
     if (this.#whole !== '') this.#asker.response.end(this.#whole, 'latin1');
@@ -280,17 +288,30 @@ export class Attempts implements Caller {
   }
 
   /** The head goes out with the first byte of the body: until then another replica can still answer. */
-  #commit(attempt: Attempt, answer: Answer, atMs: number): void {
+  #commit(attempt: Attempt, answer: Answer, atMs: number, whole: boolean): void {
     this.committed = true;
     this.#asker.releaseBody();
     attempt.firstByteMs = this.#asker.account.firstByteMs = atMs;
     this.#asker.account.httpStatus = answer.status;
-    appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica);
+    // Of an answer that is still to come nobody knows yet how it ends.
+    const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
+    appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);
     const response = this.#asker.response;
     response.writeHead(answer.status, answer.reason, answer.headers);
     // Node would write a chunk in four pieces; its own framing is switched off once the head says "chunked".
     this.#framed = response.chunkedEncoding;
     if (this.#framed) response.chunkedEncoding = false;
+  }
+
+  /** Remembers who holds a response as soon as the client is told its id. */
+  #learn(attempt: Attempt, answer: Answer): void {
+    const { target, account } = this.#asker;
+    if (this.#learned || target.endpoint !== responsesEndpoint) return;
+    const id = answer.responseId();
+    if (id === '') return;
+    this.#learned = true;
+    const { tenantId, model } = account;
+    this.#plane.holders.remember(id, { replicaId: attempt.replica.id, model, tenantId });
   }
 
   #awaitClient(attempt: Attempt): void {
@@ -326,7 +347,8 @@ export class Attempts implements Caller {
     // An event that was cut is ended first, so that the error is an event of its own.
     const open = answer.sse.atLineStart ? '\n' : '\n\n';
     this.#asker.awaitEnd();
-    const event = Buffer.from(`${open}data: ${errorBody(502, code, text)}\n\n`);
+    const { dialect } = this.#asker.target.endpoint;
+    const event = Buffer.from(open + errorEvent(dialect, 502, code, text, this.#asker.requestId));
     if (this.#framed) this.#asker.response.write(framed(event));
     this.#asker.response.end(this.#framed ? lastChunk : event);
   }
@@ -362,3 +384,4 @@ export class Attempts implements Caller {
 /** Up to here joining head and body costs less than writing them apart. */
 const joinBytesMax = 16 * 1024;
 const retryAfterSMax = 3600;
+const outcomeOf = (status: number): route.Outcome => (status < 400 ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR);

@@ -18,6 +18,7 @@ import { answerModels } from './models.ts';
 import { Picks } from './picks.ts';
 import type { Plane } from './plane.ts';
 import { RateLimit } from './rate-limit.ts';
+import { ResponseHolders } from './response-holders.ts';
 import { Selectors } from './selector.ts';
 import { ServeTracing } from './tracing.ts';
 import { ReplicaPool } from './upstream/pool.ts';
@@ -62,6 +63,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly picks: Picks;
   readonly selectors: Selectors;
   readonly rates = new RateLimit();
+  readonly holders: ResponseHolders;
   readonly metrics: ServeMetrics;
   readonly tracing = new ServeTracing();
   readonly active = new ActiveList<Exchange>();
@@ -83,6 +85,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.open = options.open;
     this.compat = options.compat === 'aibrix';
     this.limits = { ...serveLimits, ...options.limits };
+    this.holders = new ResponseHolders(this.limits.responseHoldersMax);
     this.scanner = new BodyScanner(this.limits);
     this.picks = new Picks({ capture: options.record !== undefined, seed: environment.rng.uint32() });
     this.selectors = new Selectors(this.limits.selectorLengthMax);
@@ -115,8 +118,8 @@ class HttpDataPlane implements DataPlane, Plane {
     const { endpoint, path } = target;
     if (endpoint === otherEndpoint) {
       exchange.refuse(path[0] === '/' ? errors.unknownPath(path, this.compat) : errors.invalidTarget);
-    } else if (method !== endpoint.method) {
-      exchange.refuse(errors.wrongMethod(method, path, endpoint.method));
+    } else if (!endpoint.methods.includes(method)) {
+      exchange.refuse(errors.wrongMethod(method, path, endpoint.methods.join(', ')));
     } else if (endpoint === modelsEndpoint) {
       if (exchange.admit()) answerModels(exchange, this);
     } else exchange.serve();

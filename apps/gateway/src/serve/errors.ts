@@ -1,4 +1,6 @@
 import { route } from '#libs/contracts';
+import type { BodyProblem } from './body/body-scanner.ts';
+import type { Dialect } from './endpoints.ts';
 
 /** How a request is refused: an OpenAI-shaped answer, and what its record says. */
 export interface Refusal {
@@ -29,6 +31,33 @@ const typeOf = (status: number): string => {
 export const errorBody = (status: number, code: string, message: string, param: string | null = null): string =>
   JSON.stringify({ error: { message, type: typeOf(status), param, code } });
 
+const anthropicTypes: Readonly<Record<number, string>> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  503: 'overloaded_error',
+  504: 'timeout_error',
+};
+
+/** Anthropic's shape of an error. */
+export const anthropicErrorBody = (status: number, message: string, requestId: string): string =>
+  JSON.stringify({
+    type: 'error',
+    error: { type: anthropicTypes[status] ?? (status >= 500 ? 'api_error' : 'invalid_request_error'), message },
+    request_id: requestId,
+  });
+
+/** The event that ends a stream which broke, as the clients of its endpoint raise it. */
+export function errorEvent(dialect: Dialect, status: number, code: string, message: string, requestId: string): string {
+  if (dialect === 'anthropic') return `event: error\ndata: ${anthropicErrorBody(status, message, requestId)}\n\n`;
+  if (dialect === 'responses') {
+    return `event: error\ndata: ${JSON.stringify({ type: 'error', code, message, param: null })}\n\n`;
+  }
+  return `data: ${errorBody(status, code, message)}\n\n`;
+}
+
 const { Outcome } = route;
 const shown = (text: string): string => (text.length > 128 ? `${text.slice(0, 128)}…` : text);
 
@@ -38,6 +67,19 @@ export const badRequest = (
   param: string | null = null,
   marker: readonly [string, string] = ['x-error-request-body-processing', 'true'],
 ): Refusal => ({ status: 400, code, message, param, outcome: Outcome.REJECTED_BAD_REQUEST, marker });
+
+export const badBody = ({ code, message, param }: BodyProblem): Refusal =>
+  badRequest(code, message, param, [
+    code === 'missing_model' ? 'x-error-no-model-in-request' : 'x-error-request-body-processing',
+    'true',
+  ]);
+
+export const severalModels: Refusal = badRequest(
+  'missing_model',
+  'The body names no "model", and there is not just one. Name one of GET /v1/models.',
+  'model',
+  ['x-error-no-model-in-request', 'true'],
+);
 
 export const tooLarge = (bytesMax: number): Refusal => ({
   status: 413,
@@ -85,6 +127,14 @@ export const modelNotFound = (model: string, compat: boolean, meant: string | un
   param: 'model',
   outcome: Outcome.REJECTED_MODEL,
   marker: ['x-error-no-model-backends', headerText(model)],
+});
+
+export const responseUnknown = (id: string): Refusal => ({
+  status: 404,
+  code: 'response_not_found',
+  message: `There is no response "${shown(id)}" here.`,
+  param: 'response_id',
+  outcome: Outcome.REJECTED_BAD_REQUEST,
 });
 
 export const modelsSettling = (model: string): Refusal => ({
@@ -186,7 +236,7 @@ export const invalidTarget: Refusal = {
 export const unknownPath = (path: string, compat: boolean): Refusal => ({
   status: compat ? 501 : 404,
   code: 'unknown_path',
-  message: `There is no ${shown(path)} here. See /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models.`,
+  message: `There is no ${shown(path)} here. See /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/models.`,
   outcome: Outcome.REJECTED_BAD_REQUEST,
 });
 

@@ -11,13 +11,15 @@ import type { Listening } from './listening.ts';
 import { listen, listenToBody } from './listening.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
-import { errorBody } from './errors.ts';
+import { anthropicErrorBody, errorBody } from './errors.ts';
 import { single } from './headers.ts';
 import { keyOf } from './keys.ts';
 import type { Plane } from './plane.ts';
 import { closeBooks } from './books.ts';
 import { Account } from './record.ts';
-import { appendOwnHeaders, isRefusal, replicasOf, routed } from './routing.ts';
+import { appendOwnHeaders, holding, isRefusal, replicasOf, routed, soleModel, storing, unread } from './routing.ts';
+import type { ScannedBody } from './body/body-scanner.ts';
+import type { FleetReplica } from '../fleet/fleet.ts';
 import { soundTraceparent } from './tracing.ts';
 
 const { Outcome } = route;
@@ -94,7 +96,7 @@ export class Exchange implements Asker, Listening, Listed {
     }
     account.endUser = (single(headers['user']) ?? '').slice(0, plane.limits.endUserLengthMax);
     if (plane.open) return true;
-    const found = keyOf(headers.authorization, state, this.#receivedAtMs);
+    const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs);
     if ('refusal' in found) return this.refuse(found.refusal);
     this.#key = found.key;
     account.tenantId = found.key.tenantId;
@@ -153,39 +155,55 @@ export class Exchange implements Asker, Listening, Listed {
 
   /** The request on its way, or nothing where it was refused. */
   #route(): Attempts | undefined {
+    const { endpoint } = this.target;
+    if (endpoint.body === 'none') return this.#routeStored(this.target.id ?? '');
     const plane = this.#plane;
     const { account } = this;
     const { scanner } = plane;
-    const body = this.body;
-    const problem = scanner.scan(body);
+    const problem = scanner.scan(this.body, endpoint.prompts, endpoint.modelOptional);
     // Also a refused request's record says what it asked for, as far as it was read.
     account.stream = scanner.stream;
     if (account.endUser === '') account.endUser = scanner.user.slice(0, plane.limits.endUserLengthMax);
     account.model = scanner.model;
-    if (problem !== undefined) {
-      const marker =
-        problem.code === 'missing_model' ? 'x-error-no-model-in-request' : 'x-error-request-body-processing';
-      this.refuse(errors.badRequest(problem.code, problem.message, problem.param, [marker, 'true']));
-      return undefined;
+    if (problem !== undefined) return this.#stop(errors.badBody(problem));
+    if (scanner.model === '') {
+      account.model = scanner.model = soleModel(plane, this.#key);
+      if (scanner.model === '') return this.#stop(errors.severalModels);
     }
     const replicas = replicasOf(plane, scanner.model, this.#key);
-    if ('outcome' in replicas) {
-      this.refuse(replicas);
-      return undefined;
-    }
+    if ('outcome' in replicas) return this.#stop(replicas);
     this.#modelKnown = true;
+    const before = scanner.previousResponseId;
+    const held = before === '' ? replicas : holding(plane, replicas, before, account.tenantId);
+    return 'outcome' in held ? this.#stop(held) : this.#routeTo(scanner, held);
+  }
+
+  /** What is asked for by a response's id: only the replica that holds it has it. */
+  #routeStored(responseId: string): Attempts | undefined {
+    const found = storing(this.#plane, responseId, this.account.tenantId, this.#key);
+    if ('outcome' in found) return this.#stop(found);
+    this.account.model = found.model;
+    this.#modelKnown = found.model !== '';
+    return this.#routeTo(unread(found.model), found.replicas);
+  }
+
+  #routeTo(scanned: ScannedBody, replicas: readonly FleetReplica[]): Attempts | undefined {
+    const plane = this.#plane;
+    const { requestId, body, account } = this;
     const { headers } = this.request;
-    const { requestId } = this;
+    const { cached } = this.target.endpoint;
     const nowMs = this.startMs;
-    const found = routed(plane, { requestId, headers, scanned: scanner, body, key: this.#key, nowMs }, replicas);
-    if (isRefusal(found)) {
-      this.refuse(found);
-      return undefined;
-    }
+    const found = routed(plane, { requestId, headers, scanned, cached, body, key: this.#key, nowMs }, replicas);
+    if (isRefusal(found)) return this.#stop(found);
     account.profile = found.plan.profile.profile;
     account.features = found.features;
     account.adapter = found.adapter;
     return (this.#attempts = new Attempts(plane, this, found));
+  }
+
+  #stop(refusal: Refusal): undefined {
+    this.refuse(refusal);
+    return undefined;
   }
 
   /** Nobody will be sent it any more: streams live long, and prompts are large. */
@@ -229,7 +247,11 @@ export class Exchange implements Asker, Listening, Listed {
     if (allow !== undefined) headers.push('allow', allow);
     if (status === 401) headers.push('www-authenticate', 'Bearer');
     if (refusal.close === true || this.#longUnread()) headers.push('connection', 'close');
-    this.#sendJson(status, errorBody(status, code, message, param ?? null), headers);
+    const body =
+      this.target.endpoint.dialect === 'anthropic'
+        ? anthropicErrorBody(status, message, this.requestId)
+        : errorBody(status, code, message, param ?? null);
+    this.#sendJson(status, body, headers);
     return false;
   }
 
@@ -255,7 +277,13 @@ export class Exchange implements Asker, Listening, Listed {
 
   #sendJson(status: number, json: string, headers: string[]): void {
     headers.push('content-type', 'application/json', 'content-length', String(Buffer.byteLength(json)));
-    appendOwnHeaders(headers, this.requestId, this.#attempts?.where, this.#attempts?.attempt?.replica);
+    appendOwnHeaders(
+      headers,
+      this.requestId,
+      this.#attempts?.where,
+      this.#attempts?.attempt?.replica,
+      this.account.outcome,
+    );
     this.awaitEnd();
     this.response.writeHead(status, headers);
     this.response.end(json);

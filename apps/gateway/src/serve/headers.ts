@@ -32,6 +32,7 @@ const requestUses = new Map<string, Use>(
   ].map((name) => [name, Use.Drop] as const),
 );
 requestUses.set('authorization', Use.Authorization);
+requestUses.set('x-api-key', Use.Authorization);
 requestUses.set('traceparent', Use.Traceparent);
 requestUses.set('x-request-id', Use.RequestId);
 
@@ -92,8 +93,14 @@ export function forwardedHead(given: ForwardedHead): string {
   return `${head}content-length: ${given.bodyBytes}\r\n\r\n`;
 }
 
-export function headFor(path: string, address: string, credential: string | undefined, common: string): string {
-  const start = `POST ${path} HTTP/1.1\r\nhost: ${address}\r\n`;
+export function headFor(
+  method: string,
+  path: string,
+  address: string,
+  credential: string | undefined,
+  common: string,
+): string {
+  const start = `${method} ${path} HTTP/1.1\r\nhost: ${address}\r\n`;
   return credential === undefined ? start + common : `${start}authorization: Bearer ${credential}\r\n${common}`;
 }
 

@@ -36,6 +36,8 @@ export interface ServeLimits {
   readonly endUserLengthMax: number;
   readonly sessionKeyBytesMax: number;
   readonly selectorLengthMax: number;
+  /** Responses whose replica is remembered. */
+  readonly responseHoldersMax: number;
   /** Distinct model names in metrics. */
   readonly modelLabelsMax: number;
 }
@@ -66,5 +68,6 @@ export const serveLimits: ServeLimits = {
   endUserLengthMax: 256,
   sessionKeyBytesMax: 256,
   selectorLengthMax: 1024,
+  responseHoldersMax: 65_536,
   modelLabelsMax: 200,
 };

@@ -19,11 +19,11 @@ export function answerModels(exchange: Exchange, plane: Plane): void {
   const { key, target } = exchange;
   const visible = (model: ServedModel): boolean => key === undefined || keyAllows(key, model.id);
   const models = plane.fleet.models().filter(visible);
-  if (target.modelId === undefined) {
+  if (target.id === undefined) {
     exchange.answer(JSON.stringify({ object: 'list', data: models.map(shape) }));
     return;
   }
-  const id = decoded(target.modelId);
+  const id = decoded(target.id);
   if (id === undefined) {
     exchange.refuse(errors.badRequest('invalid_model', 'The model in the path is not percent-encoded UTF-8.', 'model'));
     return;

@@ -11,6 +11,7 @@ import type { ServeMetrics } from './metrics.ts';
 import type { Picks } from './picks.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { Selectors } from './selector.ts';
+import type { ResponseHolders } from './response-holders.ts';
 import type { ServeTracing } from './tracing.ts';
 import type { ReplicaPool } from './upstream/pool.ts';
 
@@ -28,6 +29,7 @@ export interface Plane {
   readonly picks: Picks;
   readonly selectors: Selectors;
   readonly rates: RateLimit;
+  readonly holders: ResponseHolders;
   readonly metrics: ServeMetrics;
   readonly tracing: ServeTracing;
   readonly active: ActiveList<Exchange>;

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { tenancy } from '#libs/contracts';
+import { route } from '#libs/contracts';
 import { resolveProfile, selectPolicy } from '#libs/domain/route';
 import { keyAllows } from '#libs/domain/tenancy';
 import { closest, CodedError, fnv1a32 } from '#libs/kernel';
@@ -33,6 +34,8 @@ export interface RoutedRequest {
   readonly requestId: string;
   readonly headers: IncomingHttpHeaders;
   readonly scanned: ScannedBody;
+  /** The engine keeps what it computes of the prompt. */
+  readonly cached: boolean;
   readonly body: Buffer;
   /** Undefined where nobody checks keys. */
   readonly key: tenancy.KeyIssued | undefined;
@@ -59,14 +62,76 @@ export function replicasOf(
   return errors.modelNotFound(model, compat, closest(model, names));
 }
 
+/** The one model that a body without `model` can mean, or '' where there are several. */
+export function soleModel(plane: Plane, key: tenancy.KeyIssued | undefined): string {
+  const bases = plane.fleet
+    .models()
+    .filter(({ id, parent }) => parent === undefined && (key === undefined || keyAllows(key, id)));
+  return bases.length === 1 ? (bases[0]?.id ?? '') : '';
+}
+
+/** Nothing was read of a body: there is none, or it is not JSON. */
+export const unread = (model: string): ScannedBody => ({
+  model,
+  stream: false,
+  includeUsage: false,
+  maxTokens: 0,
+  user: '',
+  cacheSalt: '',
+  previousResponseId: '',
+  promptStart: 0,
+  promptEnd: 0,
+  promptBytes: 0,
+});
+
+/**
+ * The replica that holds a response, as long as it is in the fleet: no other one can go on from it. Where it is not known who holds
+ * it, any replica may be asked and says so itself.
+ */
+export function holding(
+  plane: Plane,
+  replicas: readonly FleetReplica[],
+  responseId: string,
+  tenantId: string,
+): readonly FleetReplica[] | Refusal {
+  const holder = plane.holders.find(responseId);
+  if (holder === undefined) return replicas;
+  if (holder.tenantId !== tenantId) return errors.responseUnknown(responseId);
+  const there = replicas.filter(({ id }) => id === holder.replicaId);
+  return there.length === 0 ? replicas : there;
+}
+
+/** Replicas that may hold a response which is asked for by its id alone, with the model it is of, '' where that is not known. */
+export function storing(
+  plane: Plane,
+  responseId: string,
+  tenantId: string,
+  key: tenancy.KeyIssued | undefined,
+): { readonly model: string; readonly replicas: readonly FleetReplica[] } | Refusal {
+  const holder = plane.holders.find(responseId);
+  if (holder !== undefined && holder.tenantId === tenantId) {
+    const replicas = replicasOf(plane, holder.model, key);
+    if ('outcome' in replicas) return replicas;
+    const held = holding(plane, replicas, responseId, tenantId);
+    return 'outcome' in held ? held : { model: holder.model, replicas: held };
+  }
+  if (holder !== undefined) return errors.responseUnknown(responseId);
+  const all = new Set<FleetReplica>();
+  for (const { id } of plane.fleet.models()) {
+    if (key !== undefined && !keyAllows(key, id)) continue;
+    for (const replica of plane.fleet.replicasFor(id) ?? []) all.add(replica);
+  }
+  return { model: '', replicas: [...all] };
+}
+
 /** How to route a request for these replicas of its model. */
 export function routed(plane: Plane, request: RoutedRequest, replicas: readonly FleetReplica[]): Routed | Refusal {
   const { headers, scanned, body } = request;
-  const { model, promptStart, promptEnd, maxTokens } = scanned;
+  const { model, promptStart, promptEnd, promptBytes, maxTokens } = scanned;
   const filter = single(headers['external-filter']);
   const selector = filter === undefined ? undefined : plane.selectors.of(filter);
   if (filter !== undefined && selector === undefined) return errors.invalidSelector;
-  const promptTokens = Math.ceil((promptEnd - promptStart) / bytesPerToken);
+  const promptTokens = Math.ceil(promptBytes / bytesPerToken);
   const plan = planOf(plane, headers, model, promptTokens, maxTokens);
   if ('outcome' in plan) return plan;
   const { requestsPerSecond, pipeline, profile } = plan.profile;
@@ -75,7 +140,7 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
     if (!plane.rates.take(name, requestsPerSecond, request.nowMs)) return errors.rateExceeded(requestsPerSecond);
   }
   const blocks =
-    plan.readsPrefix && promptEnd > promptStart
+    plan.readsPrefix && request.cached && promptEnd > promptStart
       ? plane.picks.blocks(model, scanned.cacheSalt, body.subarray(promptStart, promptEnd))
       : undefined;
   const session = sessionOf(plane, request, plan);
@@ -145,8 +210,11 @@ export function appendOwnHeaders(
   requestId: string,
   where: Routed | undefined,
   replica: FleetReplica | undefined,
+  /** As far as it is known when the head goes out. */
+  outcome = route.Outcome.UNSPECIFIED,
 ): void {
   out.push('request-id', requestId, 'x-lintel-request-id', requestId);
+  if (outcome !== route.Outcome.UNSPECIFIED) out.push('x-lintel-outcome', outcomeNames[outcome] as string);
   if (where === undefined) return;
   const { strategy, profile } = where.plan.profile;
   out.push('routing-strategy', strategy);
@@ -154,3 +222,8 @@ export function appendOwnHeaders(
   if (where.sessionId !== '') out.push('x-session-id', where.sessionId);
   if (replica !== undefined) out.push('target-pod', replica.id, 'target-pod-ip', replica.address);
 }
+
+/** "EvictedDeadline" of EVICTED_DEADLINE. */
+const outcomeNames: readonly string[] = Object.keys(route.Outcome)
+  .filter((name) => Number.isNaN(Number(name)))
+  .map((name) => name.replace(/_?([A-Z])([A-Z]*)/g, (_all, first: string, rest: string) => first + rest.toLowerCase()));

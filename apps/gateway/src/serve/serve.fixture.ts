@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -230,3 +232,10 @@ export const token = (content: string): unknown => ({
   object: 'chat.completion.chunk',
   choices: [{ delta: { content } }],
 });
+
+/** What a real vLLM 0.32 answered: the text of a JSON answer or of a stream. */
+export function recordedAnswer(name: string): string {
+  const file = join(import.meta.dirname, '../../../../libs/engines/fixtures/vllm-0.32', `${name}.json`);
+  const { response } = JSON.parse(readFileSync(file, 'utf8')) as { response: { body: unknown } };
+  return Array.isArray(response.body) ? response.body.join('\n') : JSON.stringify(response.body);
+}

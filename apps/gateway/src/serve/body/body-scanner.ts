@@ -28,9 +28,13 @@ export interface ScannedBody {
   readonly maxTokens: number;
   readonly user: string;
   readonly cacheSalt: string;
-  /** The raw value of `messages`, `prompt` or `input`. */
+  /** '' where a response continues none. */
+  readonly previousResponseId: string;
+  /** The raw values of the prompt's fields, from the start of the first to the end of the last. */
   readonly promptStart: number;
   readonly promptEnd: number;
+  /** Of these values alone. */
+  readonly promptBytes: number;
 }
 
 const problem = (code: string, message: string, param: string | null = null): BodyProblem => ({ code, message, param });
@@ -49,10 +53,31 @@ const bits: Readonly<Record<string, number>> = {
   input: 128,
   user: 256,
   cache_salt: 512,
+  max_output_tokens: 1 << 10,
+  previous_response_id: 1 << 11,
+  system: 1 << 12,
+  instructions: 1 << 13,
+  query: 1 << 14,
+  queries: 1 << 15,
+  documents: 1 << 16,
+  text_1: 1 << 17,
+  text_2: 1 << 18,
+};
+export const fieldMask = (...names: readonly string[]): number =>
+  names.reduce((mask, name) => mask | (bits[name] as number), 0);
+const promptFields =
+  fieldMask('messages', 'prompt', 'input', 'system', 'instructions') |
+  fieldMask('query', 'queries', 'documents', 'text_1', 'text_2');
+const chatPrompts = fieldMask('messages', 'prompt', 'input');
+const maxTokensFields: Readonly<Record<string, number>> = {
+  max_completion_tokens: 3,
+  max_output_tokens: 2,
+  max_tokens: 1,
 };
 const knownLengths = new Uint8Array(32);
 for (const name of Object.keys(bits)) knownLengths[name.length] = 1;
 const keyBytesMax = 31 * 6;
+const responseIdBytesMax = 258;
 
 /**
  * Reads the few fields that routing needs in one pass over the bytes, and holds the whole body to RFC 8259, so that no engine reads
@@ -67,8 +92,12 @@ export class BodyScanner implements ScannedBody {
   cacheSalt = '';
   promptStart = 0;
   promptEnd = 0;
+  promptBytes = 0;
+  previousResponseId = '';
   #seen = 0;
-  #maxCompletionTokens = 0;
+  /** Which of the fields that bound the answer was read, by rank. */
+  #maxTokensRank = 0;
+  #unread = 0;
   readonly #cursor: JsonCursor;
   readonly #modelBytesMax: number;
 
@@ -77,19 +106,20 @@ export class BodyScanner implements ScannedBody {
     this.#modelBytesMax = limits.modelBytesMax;
   }
 
-  /** Undefined where the body is sound; its fields are then set. Never throws. */
-  scan(body: Buffer): BodyProblem | undefined {
-    this.model = this.user = this.cacheSalt = '';
+  /** Undefined where the body is sound; its fields are then set. Never throws. `prompts`: the fields that are the prompt. */
+  scan(body: Buffer, prompts = chatPrompts, modelOptional = false): BodyProblem | undefined {
+    this.model = this.user = this.cacheSalt = this.previousResponseId = '';
     this.stream = this.includeUsage = false;
-    this.maxTokens = this.#maxCompletionTokens = this.promptStart = this.promptEnd = this.#seen = 0;
+    this.maxTokens = this.#maxTokensRank = this.#seen = 0;
+    this.promptStart = this.promptEnd = this.promptBytes = 0;
+    this.#unread = promptFields & ~prompts;
     if (!isUtf8(body)) return problem('invalid_utf8', 'The body is not valid UTF-8. Send JSON encoded as UTF-8.');
     const cursor = this.#cursor;
     cursor.open(body);
     const found = this.#object(body, cursor);
     cursor.close();
     if (found !== undefined) return found;
-    if ((this.#seen & 8) !== 0) this.maxTokens = this.#maxCompletionTokens;
-    if ((this.#seen & 1) === 0) {
+    if ((this.#seen & 1) === 0 && !modelOptional) {
       return problem('missing_model', 'The body names no "model". Name one of GET /v1/models.', 'model');
     }
     return undefined;
@@ -113,7 +143,8 @@ export class BodyScanner implements ScannedBody {
         if (body[cursor.at] !== 0x3a) return broken(cursor);
         cursor.at++;
         cursor.space();
-        const found = name === '' ? (cursor.value(1) ? undefined : broken(cursor)) : this.#field(body, cursor, name);
+        const read = name !== '' && ((bits[name] as number) & this.#unread) === 0;
+        const found = read ? this.#field(body, cursor, name) : cursor.value(1) ? undefined : broken(cursor);
         if (found !== undefined) return found;
         cursor.space();
         const next = body[cursor.at];
@@ -153,13 +184,16 @@ export class BodyScanner implements ScannedBody {
         this.stream = first === 0x74;
         return undefined;
       case 'max_tokens':
+      case 'max_output_tokens':
       case 'max_completion_tokens': {
         if (first === 0x6e) return undefined;
         const tokens = first === 0x2d || isDigitByte(first) ? Number(body.toString('latin1', start, end)) : Number.NaN;
         if (!Number.isInteger(tokens)) return typed(name, 'an integer');
-        const kept = tokens < 0 ? 0 : Math.min(tokens, 0xffffffff);
-        if (name === 'max_tokens') this.maxTokens = kept;
-        else this.#maxCompletionTokens = kept;
+        const rank = maxTokensFields[name] as number;
+        if (rank > this.#maxTokensRank) {
+          this.#maxTokensRank = rank;
+          this.maxTokens = tokens < 0 ? 0 : Math.min(tokens, 0xffffffff);
+        }
         return undefined;
       }
       case 'stream_options':
@@ -170,9 +204,13 @@ export class BodyScanner implements ScannedBody {
       case 'cache_salt':
         if (first === 0x22) this.cacheSalt = cursor.text(start, end);
         return undefined;
+      case 'previous_response_id':
+        if (first === 0x22 && end - start <= responseIdBytesMax) this.previousResponseId = cursor.text(start, end);
+        return undefined;
       default:
-        this.promptStart = start;
+        if (this.promptBytes === 0) this.promptStart = start;
         this.promptEnd = end;
+        this.promptBytes += end - start;
         return undefined;
     }
   }

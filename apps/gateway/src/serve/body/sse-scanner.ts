@@ -65,8 +65,15 @@ export class SseScanner {
     return this.tokenEvents > 1 ? this.tokenEvents - 1 : 0;
   }
 
+  /** A line that is no data: comments, names of events, the blank one that ends an event. */
+  protected other(_bytes: Buffer, _from: number, _to: number): void {}
+
   #line(bytes: Buffer, from: number, to: number, nowMs: number): void {
-    if (to - from < 6 || bytes[from] !== 0x64 || bytes.compare(dataColon, 0, 5, from, from + 5) !== 0) return;
+    if (bytes[from] !== 0x64) {
+      this.other(bytes, from, to);
+      return;
+    }
+    if (to - from < 6 || bytes.compare(dataColon, 0, 5, from, from + 5) !== 0) return;
     let start = from + 5;
     let end = to;
     if (bytes[start] === 0x20) start++;
@@ -76,13 +83,18 @@ export class SseScanner {
       return;
     }
     const line = bytes.subarray(start, end);
+    this.data(line, nowMs);
+  }
+
+  /** The data of one line. */
+  protected data(line: Buffer, nowMs: number): void {
     if (line.length >= 8 && line.compare(errorStart, 0, 8, 0, 8) === 0) {
       this.errorTold = true;
       return;
     }
     const usageAt = line.indexOf(usagePattern);
     if (usageAt >= 0) this.#readUsage(line, usageAt + usagePattern.length);
-    if (carriesToken(line)) this.#token(nowMs);
+    if (carriesToken(line)) this.token(nowMs);
   }
 
   #readUsage(line: Buffer, at: number): void {
@@ -96,7 +108,7 @@ export class SseScanner {
     }
   }
 
-  #token(nowMs: number): void {
+  protected token(nowMs: number): void {
     if (this.tokenEvents === 0) this.firstTokenMs = nowMs;
     else if (nowMs - this.lastTokenMs > this.gapMsMax) this.gapMsMax = nowMs - this.lastTokenMs;
     this.lastTokenMs = nowMs;

@@ -3,18 +3,35 @@ import type { RecordedUsage } from '#libs/recording';
 const count = (value: unknown): number =>
   typeof value === 'number' && value >= 0 && Number.isFinite(value) ? Math.min(Math.trunc(value), 0xffffffff) : 0;
 
-/** Reads an engine's `usage` object; undefined where it is none. */
+const detail = (value: unknown, name: string): number =>
+  typeof value === 'object' && value !== null ? count((value as Record<string, unknown>)[name]) : 0;
+
+/**
+ * Reads an engine's `usage` object, as chat, responses, messages, pooling or audio tell it; undefined where it counts no tokens.
+ * Anthropic's `input_tokens` leaves out what the cache gave and took; here it is all that was read.
+ */
 export function usageOf(value: unknown): RecordedUsage | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const usage = value as Record<string, unknown>;
-  const details = usage['prompt_tokens_details'] as Record<string, unknown> | null | undefined;
-  if (typeof usage['prompt_tokens'] !== 'number' && typeof usage['completion_tokens'] !== 'number') return undefined;
-  return {
-    promptTokens: count(usage['prompt_tokens']),
-    completionTokens: count(usage['completion_tokens']),
-    cachedTokens: typeof details === 'object' && details !== null ? count(details['cached_tokens']) : 0,
-    fromEngine: true,
-  };
+  if (typeof usage['prompt_tokens'] === 'number' || typeof usage['completion_tokens'] === 'number') {
+    return {
+      promptTokens: count(usage['prompt_tokens']),
+      completionTokens: count(usage['completion_tokens']),
+      cachedTokens: detail(usage['prompt_tokens_details'], 'cached_tokens'),
+      fromEngine: true,
+    };
+  }
+  if (typeof usage['input_tokens'] === 'number' || typeof usage['output_tokens'] === 'number') {
+    const read = count(usage['cache_read_input_tokens']);
+    return {
+      promptTokens: count(usage['input_tokens']) + read + count(usage['cache_creation_input_tokens']),
+      completionTokens: count(usage['output_tokens']),
+      cachedTokens: read + detail(usage['input_tokens_details'], 'cached_tokens'),
+      fromEngine: true,
+    };
+  }
+  if (typeof usage['total_tokens'] !== 'number') return undefined;
+  return { promptTokens: count(usage['total_tokens']), completionTokens: 0, cachedTokens: 0, fromEngine: true };
 }
 
 const usageKey = Buffer.from('"usage"');
