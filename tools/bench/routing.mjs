@@ -15,7 +15,8 @@ confidence over seeds. A load of 1 is what the replicas finish when they never l
   --trace a,b         workloads: mooncake, agents, tenants, azure-conv, azure-code (all)
   --replicas a,b      fleet sizes (16)
   --loads a,b         shares of capacity (0.3,0.5,0.7,0.9,1.1,1.3)
-  --strategies a,b    presets; "name@ideal" reads the engines' caches instead of the gateway's index (all, and prefix-cache@ideal);
+  --strategies a,b    presets; "name@ideal" reads the engines' caches instead of the gateway's index (all that differ,
+                      and prefix-cache@ideal);
                       ";" parts them where one is a mix: "least-request:1,prefix-cache:2;random"
   --seeds n           runs of each cell (3)
   --gateways n        gateways that share the load (1)
@@ -64,9 +65,21 @@ const traces = values.trace?.split(',') ?? Object.keys(workloads);
 for (const name of traces) {
   if (workloads[name] === undefined) mistake(`no workload "${name}"; there are: ${Object.keys(workloads).join(', ')}`);
 }
-const strategies = values.strategies?.split(
-  values.strategies.includes(';') || values.strategies.includes(':') ? ';' : ',',
-) ?? [...strategyNames, 'prefix-cache@ideal'];
+/** Of names that come to the same pipeline the first. */
+function differing(names) {
+  const seen = new Set();
+  return names.filter((name) => {
+    const { strategy, ...pipeline } = resolveStrategy(name);
+    const text = JSON.stringify(pipeline);
+    if (seen.has(text)) say(`${strategy} is left out: another name for one before it`);
+    return !seen.has(text) && seen.add(text);
+  });
+}
+
+const strategies = values.strategies?.split(/[;:]/.test(values.strategies) ? ';' : ',') ?? [
+  ...differing(strategyNames),
+  'prefix-cache@ideal',
+];
 for (const text of strategies) {
   try {
     resolveStrategy(text.split('@')[0]);

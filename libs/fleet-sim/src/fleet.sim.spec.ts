@@ -44,7 +44,7 @@ describe('L33 L34 L35 requests, time and blocks', () => {
           ...oneOff(1, { id: 'small', blocks: 9_000 }),
           ...oneOff(1, { id: 'silent', silent: { fromMs: 2_000, untilMs: 9_000 } }),
         ];
-        const workload = source.make({ requests: 60, requestsPerS: 60, seed });
+        const workload = source.make({ requests: 40, requestsPerS: 60, seed });
         const report = simulateFleet({ workload, replicas: fleet, strategy, gateways: 1 + (seed % 2), seed });
         expect(report.requests).toBe(workload.count);
         expect(report.perReplica.reduce((sum, count) => sum + count, 0) + report.refused).toBe(workload.count);
@@ -65,7 +65,7 @@ describe('capacity', () => {
     const perS = capacityPerS(chat, replicas(1)[0]!);
     const at = (load: number) =>
       simulateFleet({
-        workload: chat.make({ requests: 1_000, requestsPerS: perS * 2 * load, seed: 1 }),
+        workload: chat.make({ requests: 800, requestsPerS: perS * 2 * load, seed: 1 }),
         replicas: replicas(2),
         strategy: 'least-request',
         seed: 1,

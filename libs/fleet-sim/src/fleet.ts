@@ -3,9 +3,9 @@ import { EngineModel } from '#libs/engine-model';
 import { CodedError, Heap, mix32, SeededRng } from '#libs/kernel';
 import { compilePipeline, resolveStrategy } from '#libs/scheduling';
 import type { Observed } from './feeds.ts';
-import { standardFeeds } from './feeds.ts';
 import { SimGateway } from './gateway.ts';
 import { ApproximateKnowledge, IdealKnowledge, indexBlockTokens } from './knowledge.ts';
+import { learnedFeeds } from './learned-feeds.ts';
 import { FleetLawBroken, LawBook } from './laws.ts';
 import { fleetSimLimits as limits } from './limits.ts';
 import { Outcomes } from './outcomes.ts';
@@ -117,7 +117,7 @@ class FleetRun {
           knowledge === 'ideal'
             ? new IdealKnowledge(this.#engines)
             : new ApproximateKnowledge(workload.name, replicaIds),
-        feeds: (options.feeds ?? standardFeeds)(),
+        feeds: (options.feeds ?? learnedFeeds)(),
         seed: this.#rng.uint32(),
         laws: this.#laws,
       });

@@ -2,6 +2,7 @@ export { capacityPerS } from './capacity.ts';
 export type { ColumnFeed, FeedSet, Observed, PickMoment } from './feeds.ts';
 export { own, polled, polledRate, standardFeeds } from './feeds.ts';
 export { simulateFleet } from './fleet.ts';
+export { learnedFeeds } from './learned-feeds.ts';
 export { FleetLawBroken } from './laws.ts';
 export { fleetSimLimits } from './limits.ts';
 export type { FleetReport, Percentiles } from './report.ts';

@@ -3,7 +3,7 @@ import type { Column } from '#libs/scheduling';
 import { compilePipeline, resolveStrategy, strategyNames } from '#libs/scheduling';
 import type { Pick } from './fleet.fixture.ts';
 import { oneOff, replicas, run, steady, withPrefix } from './fleet.fixture.ts';
-import { agents, own, standardFeeds } from './index.ts';
+import { agents, learnedFeeds, own, tenants } from './index.ts';
 
 const load = steady(400, 20);
 const shares = (picks: readonly Pick[], count: number): number[] =>
@@ -27,7 +27,7 @@ describe('a preset does on a fleet what its name says', () => {
     const fleet = oneOff(4, { speed: 0.25 });
     const { picks, report } = run({ workload: load, replicas: fleet, strategy: 'least-request' });
     for (const { chosen, inflight } of picks) expect(inflight[chosen]).toBe(Math.min(...inflight));
-    const blind = run({ workload: load, replicas: fleet, strategy: 'round-robin', feeds: standardFeeds });
+    const blind = run({ workload: load, replicas: fleet, strategy: 'round-robin' });
     expect(shares(picks, 4)[0]).toBeLessThan(shares(picks, 4)[1]! / 2);
     expect(report.ttftMs.p99).toBeLessThan(blind.report.ttftMs.p99);
     expect(report.loadSpread).toBeLessThan(1.3);
@@ -90,6 +90,60 @@ describe('a preset does on a fleet what its name says', () => {
   });
 });
 
+describe('a preset that learns does on a fleet what its name says', () => {
+  const slow = oneOff(4, { speed: 0.25 });
+
+  test('every column that a strategy reads is filled', () => {
+    const workload = steady(8, 100);
+    for (const strategy of strategyNames) {
+      expect([strategy, run({ workload, replicas: replicas(2), strategy }).report.unfed]).toEqual([strategy, []]);
+    }
+  });
+
+  test('least-latency: the slow replica gets next to nothing', () => {
+    const { picks } = run({ workload: steady(400, 60), replicas: slow, strategy: 'least-latency' });
+    expect(shares(picks.slice(50), 4)[0]).toBeLessThan(0.06 * 350);
+  });
+
+  test.each(['slo', 'slo-least-load', 'slo-pack-load', 'lintel'])(
+    '%s: keeps the slow replica shorter than the rest',
+    (strategy) => {
+      const { picks, report } = run({ workload: load, replicas: slow, strategy });
+      const blind = run({ workload: load, replicas: slow, strategy: 'round-robin' });
+      expect(shares(picks, 4)[0]).toBeLessThan(0.6 * most(shares(picks, 4).slice(1)));
+      expect(report.ttftMs.p90).toBeLessThan(blind.report.ttftMs.p90);
+    },
+  );
+
+  test.each(['lintel', 'prefix-cache-preble'])(
+    '%s: a conversation stays with its cache, and is served sooner for it',
+    (strategy) => {
+      const workload = agents.make({ requests: 300, requestsPerS: 8, seed: 5 });
+      const { picks, report } = run({ workload, replicas: replicas(4), strategy });
+      const blind = run({ workload, replicas: replicas(4), strategy: 'least-request' });
+      expect(stayed(picks)).toBeGreaterThan(0.6);
+      expect(report.hitRate).toBeGreaterThan(blind.report.hitRate + 0.15);
+      expect(report.ttftMs.p50).toBeLessThan(blind.report.ttftMs.p50);
+    },
+  );
+
+  test('lintel: a hot prefix spreads before it queues', () => {
+    const { report } = run({ workload: withPrefix(steady(400, 15), 2_048), replicas: replicas(4), strategy: 'lintel' });
+    expect(report.requestSpread).toBeLessThan(2.5);
+    expect(report.hitRate).toBeGreaterThan(0.7);
+    expect(report.ttftMs.p99).toBeLessThan(300);
+  });
+
+  test('lintel: at saturation more is good than under prefix-cache, with the index or with ideal knowledge', () => {
+    const workload = tenants.make({ requests: 1_600, requestsPerS: 100, seed: 2 });
+    const good = (strategy: string, knowledge: 'approximate' | 'ideal' = 'approximate') =>
+      run({ workload, replicas: replicas(4), strategy, knowledge }).report.goodShare;
+    const lintel = good('lintel');
+    expect(lintel).toBeGreaterThan(good('prefix-cache'));
+    expect(lintel).toBeGreaterThan(good('prefix-cache', 'ideal'));
+  });
+});
+
 /** Share of later turns that went where the turn before went. */
 function stayed(picks: readonly Pick[]): number {
   const last = new Map<string, number>();
@@ -145,7 +199,7 @@ describe('L14 missing and stale signals degrade for all candidates alike, and th
 
   test.each(cases)('%s without %s of one replica is never random in silence', (strategy, column) => {
     const feeds = () => {
-      const { columns, ...rest } = standardFeeds();
+      const { columns, ...rest } = learnedFeeds();
       const feed = columns[column] ?? own(() => Number.NaN);
       const holed = {
         ...feed,

@@ -29,7 +29,7 @@ export interface FleetOptions {
   /** Gateways that share the load and tell each other their counts; 1 where not given. */
   readonly gateways?: number;
   readonly seed: number;
-  /** One set for each gateway; `standardFeeds` where not given. */
+  /** One set for each gateway; `learnedFeeds` where not given. */
   readonly feeds?: () => FeedSet;
   /** Each pick as it is made. What it is given is reused: copy what must stay. */
   readonly picked?: (pick: FleetPick) => void;
