@@ -15,3 +15,10 @@ export type { LaunchedPostgres, LaunchPostgresOptions } from './launch-postgres.
 export { launchPostgres } from './launch-postgres.ts';
 export type { LaunchedNats, LaunchNatsOptions } from './launch-nats.ts';
 export { launchNats } from './launch-nats.ts';
+export { SimBroker } from './sim/broker.ts';
+export type { FaultKind, Faults } from './sim/faults.ts';
+export { everyFault, faultNames, noFaults, onlyFaults, swarm } from './sim/faults.ts';
+export { Network } from './sim/network.ts';
+export { SimProcess } from './sim/process.ts';
+export { SimulatedEventLog } from './sim/simulated-log.ts';
+export { simEpochMs, VirtualTime } from './sim/virtual-time.ts';

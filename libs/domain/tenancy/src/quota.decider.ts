@@ -109,6 +109,7 @@ export const quota: Decider<QuotaState, QuotaCommand, QuotaEvent> = {
     switch (event.type) {
       case 'QuotaLeased': {
         const { holder, windowStartMs, units, amount, limitsSeq } = create(tenancy.QuotaLeasedSchema, event.data);
+        if (units === 0) return state;
         const held = state.windows.get(windowStartMs)?.get(holder) ?? 0;
         return withHolding(withLimit(state, amount, limitsSeq), windowStartMs, holder, held + units);
       }
@@ -157,29 +158,29 @@ function leaseSlots(state: QuotaState, command: LeaseSlots): readonly QuotaEvent
   const limit = amountFor(state, command);
   const free = Math.max(0, limit.amount - slotsOfOthers(state, holder, windowStartMs, windowMs));
   if (free < slotsMin) throw new QuotaExhausted(limitId, free, slotsMin);
-  const own = Math.min(free, slotsHeld(state, holder, windowStartMs, windowMs));
-  const slots = wanted <= own ? wanted : own + shareOf(free - own, wanted - own, Math.max(0, slotsMin - own));
+  const own = Math.min(free, slotsOf(state, holder, windowStartMs - windowMs, windowStartMs));
+  const already = slotsOf(state, holder, windowStartMs);
+  const share = wanted <= own ? wanted : own + shareOf(free - own, wanted - own, Math.max(0, slotsMin - own));
+  // Never fewer in a window that has begun to be used.
+  const slots = Math.max(already, share);
   if (state.windows.get(windowStartMs)?.get(holder) === slots) return [];
   return [{ type: 'SlotsLeased', data: { holder, windowStartMs, slots, ...limit, tenantId, limitId } }];
 }
 
-/** What a holder has in a window: its lease there, or until it has one, that of the window before. */
-function slotsHeld(state: QuotaState, holder: string, windowStartMs: number, windowMs: number): number {
-  return state.windows.get(windowStartMs)?.get(holder) ?? state.windows.get(windowStartMs - windowMs)?.get(holder) ?? 0;
-}
+/** The most that a holder has in any of these windows. */
+const slotsOf = (state: QuotaState, holder: string, ...starts: readonly number[]): number =>
+  Math.max(...starts.map((start) => state.windows.get(start)?.get(holder) ?? 0));
 
-/** A request goes on when its window ends: so what others have now, and what they have taken for the next window, both count. */
+/**
+ * A request goes on when its window ends: so what others had in the window before, have in this one and have taken for the next all count,
+ * each holder's greatest.
+ */
 function slotsOfOthers(state: QuotaState, holder: string, windowStartMs: number, windowMs: number): number {
-  const others = new Set<string>();
-  for (const start of [windowStartMs - windowMs, windowStartMs, windowStartMs + windowMs]) {
-    for (const other of state.windows.get(start)?.keys() ?? []) others.add(other);
-  }
+  const starts = [windowStartMs - windowMs, windowStartMs, windowStartMs + windowMs];
+  const others = new Set(starts.flatMap((start) => [...(state.windows.get(start)?.keys() ?? [])]));
   others.delete(holder);
   let sum = 0;
-  for (const other of others) {
-    const next = state.windows.get(windowStartMs + windowMs)?.get(other) ?? 0;
-    sum += Math.max(slotsHeld(state, other, windowStartMs, windowMs), next);
-  }
+  for (const other of others) sum += slotsOf(state, other, ...starts);
   return sum;
 }
 

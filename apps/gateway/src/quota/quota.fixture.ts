@@ -1,0 +1,9 @@
+import { create } from '@bufbuild/protobuf';
+import { tenancy } from '#libs/contracts';
+
+export const limitOf = (
+  limitId: string,
+  metric: tenancy.LimitMetric,
+  windowMs: number,
+  amount: number,
+): tenancy.Limit => create(tenancy.LimitSchema, { limitId, metric, windowMs, amount });
