@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { root, say } from './_common.mjs';
+import { root, say, verdict } from './_common.mjs';
 
 const usage = `npm run bench -- routing [options]
 
@@ -13,8 +13,8 @@ Runs the real scheduler over simulated engines on one virtual clock and compares
 confidence over seeds. A load of 1 is what the replicas finish when they never lack work.
 
   --trace a,b         workloads: mooncake, agents, tenants, azure-conv, azure-code (all)
-  --replicas a,b      fleet sizes (16)
-  --loads a,b         shares of capacity (0.3,0.5,0.7,0.9,1.1,1.3)
+  --replicas a,b      fleet sizes (8)
+  --loads a,b         shares of capacity (0.5,0.9,1.2)
   --strategies a,b    presets; "name@ideal" reads the engines' caches instead of the gateway's index (all that differ,
                       and prefix-cache@ideal);
                       ";" parts them where one is a mix: "least-request:1,prefix-cache:2;random"
@@ -29,8 +29,8 @@ const { values } = parseArgs({
   options: {
     help: { type: 'boolean' },
     trace: { type: 'string' },
-    replicas: { type: 'string', default: '16' },
-    loads: { type: 'string', default: '0.3,0.5,0.7,0.9,1.1,1.3' },
+    replicas: { type: 'string', default: '8' },
+    loads: { type: 'string', default: '0.5,0.9,1.2' },
     strategies: { type: 'string' },
     seeds: { type: 'string', default: '3' },
     gateways: { type: 'string', default: '1' },
@@ -205,18 +205,24 @@ const head = [
   'spread',
 ];
 
-/** Marks the best goodput, and all that differ from it by no more than the noise of their pairs. */
+const bestOf = (rows, name, more) =>
+  rows.reduce((a, b) => ((more ? b[name].mean > a[name].mean : b[name].mean < a[name].mean) ? b : a));
+
+/** The best, or not worse than it by more than the noise of their pairs. */
+function asGood(row, rows, name, more) {
+  const best = bestOf(rows, name, more);
+  const { mean, half } = pairedDifference(row.values[name], best.values[name]);
+  return row === best || Math.abs(mean) <= (half || 0);
+}
+
 function lines({ rows }) {
-  const best = rows.reduce((a, b) => (b.good.mean > a.good.mean ? b : a));
   return rows.map((row) => {
-    const { mean, half } = pairedDifference(row.values.good, best.values.good);
-    const asGood = row === best || !(mean + (half || 0) < 0);
     const named = `${row.strategy}${row.degraded.length > 0 || row.unfed.length > 0 ? ' †' : ''}`;
     return [
       named,
-      `${shown(row.good, 1)}${asGood ? ' *' : ''}`,
+      `${shown(row.good, 1)}${asGood(row, rows, 'good', true) ? ' *' : ''}`,
       shown(row.goodPerS, 1),
-      shown(row.ttft90),
+      `${shown(row.ttft90)}${asGood(row, rows, 'ttft90', false) ? ' *' : ''}`,
       three(row, 'ttft'),
       three(row, 'tpot'),
       three(row, 'e2e'),
@@ -240,8 +246,34 @@ for (const { rows } of groups)
   for (const { strategy, degraded, unfed } of rows)
     for (const what of [...degraded, ...unfed.map((column) => `unfed:${column}`)])
       without.set(what, new Set([...(without.get(what) ?? []), strategy]));
-say('\n* best goodput, or within the noise of its pairs with the best');
+say('\n* the best, or within the noise of its pairs with the best');
 for (const [what, who] of [...without].sort()) say(`† ${what}: ${[...who].join(', ')}`);
+
+/** Where the default policy is not among the best. */
+function judge(policy) {
+  const placed = (name, more) =>
+    groups.filter(
+      ({ rows }) =>
+        !asGood(
+          rows.find((row) => row.strategy === policy),
+          rows,
+          name,
+          more,
+        ),
+    );
+  const where = ({ workload, replicas, load }) => `${workload}/${replicas}/${load}`;
+  for (const [what, name, more] of [
+    ['goodput', 'good', true],
+    ['TTFT p90', 'ttft90', false],
+  ]) {
+    const lost = placed(name, more);
+    const rest = lost.length > 0 ? `; not at ${lost.map(where).join(', ')}` : '';
+    say(
+      `${policy}: best ${what} or within noise in ${groups.length - lost.length} of ${groups.length} ${verdict(lost.length === 0, 'all')}${rest}`,
+    );
+  }
+}
+if (strategies.includes('lintel')) judge('lintel');
 say(`${cells.length} runs in ${seconds.toFixed(0)} s on ${workers} threads`);
 
 if (values.json !== undefined) {
@@ -265,7 +297,7 @@ if (values.write) {
   const text = [
     `${seeds} seeds, ${gateways} gateway${gateways === 1 ? '' : 's'}, ${sizes.join(', ')} replicas; ± is the 95 % confidence interval of the mean. Times in ms.`,
     ...pictures,
-    `\\* best goodput, or within the noise of its pairs with the best.\n${daggers.join('\n')}`,
+    `\\* the best, or within the noise of its pairs with the best.\n${daggers.join('\n')}`,
     ...tables,
   ].join('\n\n');
   const before = readFileSync(page, 'utf8');
