@@ -12,6 +12,7 @@ import { errorEvent } from './errors.ts';
 import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
 import { listenToDrain } from './listening.ts';
 import type { Plane } from './plane.ts';
+import type { Charge } from '../quota/index.ts';
 import type { Account } from './record.ts';
 import type { Routed } from './routing.ts';
 import { appendOwnHeaders, whyNone } from './routing.ts';
@@ -28,6 +29,7 @@ export interface Asker {
   readonly response: ServerResponse;
   readonly target: Target;
   readonly span: Span | undefined;
+  readonly charge: Charge | undefined;
   /** Whole, until it is released. */
   readonly body: Buffer;
   readonly startMs: number;
@@ -63,6 +65,9 @@ export class Attempts implements Caller {
   #framed = false;
   #draining = false;
   #learned = false;
+  /** The body comes as the client sends it: nothing of it is kept once it is under way. */
+  readonly #streamed: boolean;
+  #uploading = false;
   #lastFailure = '';
   #retryAfterS: number | undefined;
 
@@ -70,7 +75,9 @@ export class Attempts implements Caller {
     plane: Plane,
     asker: Asker,
     readonly where: Routed,
+    streamed = false,
   ) {
+    this.#streamed = streamed;
     this.#plane = plane;
     this.#asker = asker;
   }
@@ -97,7 +104,7 @@ export class Attempts implements Caller {
     const flight = plane.picks.dispatched(where, replica, matched, account.stream, pickedAtMs);
     plane.metrics.prefix(where.features.prefixBlocks, matched);
     this.attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
-    this.#send(this.attempt, plane.pool(replica).acquire());
+    this.#send(this.attempt, this.#streamed ? plane.pool(replica).connect() : plane.pool(replica).acquire());
   }
 
   #send(attempt: Attempt, connection: UpstreamConnection | undefined): void {
@@ -112,7 +119,7 @@ export class Attempts implements Caller {
       this.#commonHead = forwardedHead({
         rawHeaders,
         connection: headers.connection,
-        bodyBytes: this.#asker.body.length,
+        bodyBytes: this.#streamed ? lengthOf(headers['content-length']) : this.#asker.body.length,
         passAuthorization: open,
         requestId: this.#asker.requestId,
         traceparent: this.#asker.span === undefined ? undefined : this.#asker.account.traceparent,
@@ -126,8 +133,9 @@ export class Attempts implements Caller {
     else this.#asker.deadlineMs = this.#asker.nowMs() + limits.connectTimeoutMs;
     connection.send(
       headFor(this.#asker.request.method as string, path + query, replica.address, credential, this.#commonHead),
-      this.#asker.body,
+      this.#streamed ? noBody : this.#asker.body,
       this,
+      this.#streamed,
     );
   }
 
@@ -184,12 +192,14 @@ export class Attempts implements Caller {
   /** Before the first byte: the next best replica, as long as there is one and the client waits. */
   #attemptFailed(end: route.AttemptEnd, message: string): void {
     const attempt = this.attempt as Attempt;
-    if (!this.endAttempt(end, message)) return;
+    const gone = this.#uploading ? `${message}; the body was streamed and cannot be sent again` : message;
+    if (!this.endAttempt(end, gone)) return;
     this.#asker.deadlineMs = never;
     this.#lastFailure = `${attempt.replica.id}: ${message}`;
     if (this.#asker.closed) return;
     try {
-      if (this.#tried.length >= this.#plane.limits.attemptsMax || this.#plane.draining) this.#allFailed();
+      const { limits, draining } = this.#plane;
+      if (this.#tried.length >= limits.attemptsMax || draining || this.#uploading) this.#allFailed();
       else this.try();
     } catch (thrown) {
       this.#asker.fault(thrown);
@@ -199,9 +209,51 @@ export class Attempts implements Caller {
   // ---- The engine's answer ------------------------------------------------------------------------------------------
 
   onConnected(): void {
+    if (this.#streamed) {
+      this.#startUpload();
+      return;
+    }
+    this.#awaitAnswer();
+  }
+
+  #awaitAnswer(): void {
     const { limits } = this.#plane;
     this.#asker.deadlineMs =
       this.#asker.nowMs() + (this.#asker.account.stream ? limits.firstByteTimeoutMs : limits.answerTimeoutMs);
+  }
+
+  /** The replica took the connection: from here on it is the only one that can be asked. */
+  #startUpload(): void {
+    const { body, request } = this.#asker;
+    this.#uploading = true;
+    this.#asker.deadlineMs = never;
+    const full = !this.upload(body);
+    this.#asker.releaseBody();
+    if (!full) request.resume();
+  }
+
+  /** More of the body. False where the client has to wait: the engine's time runs meanwhile. */
+  upload(chunk: Buffer): boolean {
+    const { attempt } = this;
+    if (attempt?.connection === undefined || attempt.ended !== undefined || chunk.length === 0) return true;
+    const chunked = this.#asker.request.headers['content-length'] === undefined;
+    if (attempt.connection.write(chunked ? framed(chunk) : chunk)) return true;
+    this.#asker.deadlineMs = this.#asker.nowMs() + this.#plane.limits.idleTimeoutMs;
+    this.#asker.request.pause();
+    return false;
+  }
+
+  onWritable(): void {
+    this.#asker.deadlineMs = never;
+    this.#asker.request.resume();
+  }
+
+  uploaded(): void {
+    const { attempt } = this;
+    if (attempt?.connection === undefined || attempt.ended !== undefined) return;
+    if (this.#asker.request.headers['content-length'] === undefined) attempt.connection.write(lastChunk);
+    attempt.connection.sent();
+    this.#awaitAnswer();
   }
 
   onHead(status: number, reason: string, headers: readonly string[]): void {
@@ -296,7 +348,10 @@ export class Attempts implements Caller {
     // Of an answer that is still to come nobody knows yet how it ends.
     const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
     appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);
-    const response = this.#asker.response;
+    this.#asker.charge?.appendHeaders(answer.headers);
+    const { response, request } = this.#asker;
+    // It answers before it has read the whole: the rest of the body is read by nobody.
+    if (this.#streamed && !request.complete) answer.headers.push('connection', 'close');
     response.writeHead(answer.status, answer.reason, answer.headers);
     // Node would write a chunk in four pieces; its own framing is switched off once the head says "chunked".
     this.#framed = response.chunkedEncoding;
@@ -384,4 +439,7 @@ export class Attempts implements Caller {
 /** Up to here joining head and body costs less than writing them apart. */
 const joinBytesMax = 16 * 1024;
 const retryAfterSMax = 3600;
+const noBody: Buffer = Buffer.alloc(0);
+const lengthOf = (header: string | undefined): number | undefined =>
+  header === undefined ? undefined : Number(header);
 const outcomeOf = (status: number): route.Outcome => (status < 400 ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR);

@@ -17,6 +17,8 @@ import { ServeMetrics } from './metrics.ts';
 import { answerModels } from './models.ts';
 import { Picks } from './picks.ts';
 import type { Plane } from './plane.ts';
+import type { Quotas } from '../quota/index.ts';
+import { QuotaGate } from '../quota/index.ts';
 import { RateLimit } from './rate-limit.ts';
 import { ResponseHolders } from './response-holders.ts';
 import { Selectors } from './selector.ts';
@@ -34,6 +36,8 @@ export interface DataPlaneOptions {
   /** No keys: the client's `authorization` goes to the engine unchanged. */
   readonly open: boolean;
   readonly compat: 'aibrix' | undefined;
+  /** Undefined: limits are not held. */
+  readonly quotas?: Quotas | undefined;
   readonly limits?: Partial<ServeLimits>;
 }
 
@@ -63,6 +67,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly picks: Picks;
   readonly selectors: Selectors;
   readonly rates = new RateLimit();
+  readonly quotas: QuotaGate | undefined;
   readonly holders: ResponseHolders;
   readonly metrics: ServeMetrics;
   readonly tracing = new ServeTracing();
@@ -84,6 +89,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.logger = options.logger;
     this.open = options.open;
     this.compat = options.compat === 'aibrix';
+    this.quotas = options.quotas === undefined ? undefined : new QuotaGate(options.quotas, this.compat);
     this.limits = { ...serveLimits, ...options.limits };
     this.holders = new ResponseHolders(this.limits.responseHoldersMax);
     this.scanner = new BodyScanner(this.limits);

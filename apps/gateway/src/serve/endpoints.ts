@@ -75,6 +75,9 @@ const served = new Map(
     endpoint('/v1/images/generations', 'image_generation', media),
     endpoint('/v1/video/generations', 'video_generation', media),
     endpoint('/v1/audio/speech', 'speech', media),
+    ...['/v1/audio/transcriptions', '/v1/audio/translations'].map((path) =>
+      endpoint(path, path.slice('/v1/audio/'.length, -1), { body: 'form', modelOptional: true }),
+    ),
     modelsEndpoint,
   ].map((known) => [known.path, known] as const),
 );

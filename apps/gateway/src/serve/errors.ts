@@ -90,6 +90,31 @@ export const tooLarge = (bytesMax: number): Refusal => ({
   close: true,
 });
 
+export const notForm: Refusal = {
+  ...badRequest(
+    'invalid_content_type',
+    'This endpoint takes multipart/form-data with one boundary of at most 70 characters.',
+    null,
+    ['x-error-multipart-parsing', 'true'],
+  ),
+  close: true,
+};
+
+export const badForm = ({ code, message, param }: BodyProblem): Refusal => ({
+  ...badRequest(code, message, param, ['x-error-multipart-parsing', 'true']),
+  close: true,
+});
+
+export const modelTooLate = (bytesMax: number): Refusal => ({
+  ...badRequest(
+    'model_too_late',
+    `"model" does not stand in the first ${bytesMax} bytes of the form. Put it before the file.`,
+    'model',
+    ['x-error-multipart-parsing', 'true'],
+  ),
+  close: true,
+});
+
 export const unsupportedEncoding = (encoding: string): Refusal => ({
   status: 415,
   code: 'unsupported_content_encoding',

@@ -14,11 +14,13 @@ import * as errors from './errors.ts';
 import { anthropicErrorBody, errorBody } from './errors.ts';
 import { single } from './headers.ts';
 import { keyOf } from './keys.ts';
+import type { Charge } from '../quota/index.ts';
 import type { Plane } from './plane.ts';
 import { closeBooks } from './books.ts';
 import { Account } from './record.ts';
 import { appendOwnHeaders, holding, isRefusal, replicasOf, routed, soleModel, storing, unread } from './routing.ts';
 import type { ScannedBody } from './body/body-scanner.ts';
+import { boundaryOf, FormScanner } from './body/form-scanner.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { soundTraceparent } from './tracing.ts';
 
@@ -42,6 +44,8 @@ export class Exchange implements Asker, Listening, Listed {
   span: Span | undefined;
   /** The client left, or was told all it will be: nothing more is written. */
   closed = false;
+  /** What it may spend of its tenant's limits; undefined where none applies. */
+  charge: Charge | undefined;
   deadlineMs = never;
   readonly #plane: Plane;
   readonly #receivedAtMs: number;
@@ -51,6 +55,9 @@ export class Exchange implements Asker, Listening, Listed {
   #bodyBytes = 0;
   #key: tenancy.KeyIssued | undefined;
   #modelKnown = false;
+  /** Of a form: its bytes go on as they come, once it is known where to. */
+  #form: FormScanner | undefined;
+  #formBytes = 0;
   /** Undefined until the request is routed. */
   #attempts: Attempts | undefined;
 
@@ -114,15 +121,62 @@ export class Exchange implements Asker, Listening, Listed {
       this.refuse(errors.unsupportedEncoding(encoding));
       return;
     }
-    if (Number(headers['content-length'] ?? 0) > limits.bodyBytesMax) {
-      this.refuse(errors.tooLarge(limits.bodyBytesMax));
+    const form = this.target.endpoint.body === 'form';
+    const bytesMax = form ? limits.formBytesMax : limits.bodyBytesMax;
+    if (Number(headers['content-length'] ?? 0) > bytesMax) {
+      this.refuse(errors.tooLarge(bytesMax));
       return;
+    }
+    if (form) {
+      const boundary = boundaryOf(headers['content-type'] ?? '');
+      // Node keeps the first of two content-types, and the engine might keep the second.
+      if (boundary === undefined || count(this.request.rawHeaders, 'content-type') > 1) {
+        this.refuse(errors.notForm);
+        return;
+      }
+      this.#form = new FormScanner(boundary, limits);
     }
     listenToBody(this.request);
   }
 
   bodyData(chunk: Buffer): void {
     if (this.closed) return;
+    if (this.#form === undefined) this.#hold(chunk);
+    else this.#formData(this.#form, chunk);
+  }
+
+  #formData(form: FormScanner, chunk: Buffer): void {
+    const { limits } = this.#plane;
+    this.#formBytes += chunk.length;
+    if (this.#formBytes > limits.formBytesMax) {
+      this.refuse(errors.tooLarge(limits.formBytesMax));
+      return;
+    }
+    const found = form.feed(chunk);
+    this.account.stream = form.stream;
+    this.account.model = form.model;
+    if (found !== undefined) {
+      this.refuse(errors.badForm(found));
+      return;
+    }
+    if (this.#attempts !== undefined) {
+      this.#attempts.upload(chunk);
+      return;
+    }
+    this.#hold(chunk);
+    // What is all here already is sent whole, and again if need be.
+    if (this.closed || form.ended || this.#formBytes === Number(this.request.headers['content-length'])) return;
+    if (form.model === '') {
+      if (this.#bodyBytes > limits.formLookAheadBytesMax) {
+        this.refuse(errors.modelTooLate(limits.formLookAheadBytesMax));
+      }
+      return;
+    }
+    this.request.pause();
+    this.#go(true);
+  }
+
+  #hold(chunk: Buffer): void {
     const plane = this.#plane;
     this.#bodyBytes += chunk.length;
     plane.heldBytes += chunk.length;
@@ -140,12 +194,20 @@ export class Exchange implements Asker, Listening, Listed {
 
   bodyEnd(): void {
     if (this.closed) return;
+    this.account.bodyReadMs = this.elapsedMs;
+    if (this.#form?.ended === false) this.refuse(errors.badForm(formCut));
+    else if (this.#attempts === undefined) this.#go(false);
+    else this.#attempts.uploaded();
+  }
+
+  /** Routes the request and sends it. `streamed`: the rest of its body is still to come. */
+  #go(streamed: boolean): void {
     const first = this.#first ?? noBody;
     this.body = this.#more === undefined ? first : Buffer.concat([first, ...this.#more]);
     this.#first = this.#more = undefined;
-    this.account.bodyReadMs = this.elapsedMs;
     try {
-      this.#route()?.try();
+      const attempts = this.#route(streamed);
+      if (attempts !== undefined) this.#reserve(attempts);
     } catch (thrown) {
       this.fault(thrown);
     }
@@ -154,8 +216,9 @@ export class Exchange implements Asker, Listening, Listed {
   // ---- Routing ------------------------------------------------------------------------------------------------------
 
   /** The request on its way, or nothing where it was refused. */
-  #route(): Attempts | undefined {
+  #route(streamed: boolean): Attempts | undefined {
     const { endpoint } = this.target;
+    if (this.#form !== undefined) return this.#routeForm(this.#form, streamed);
     if (endpoint.body === 'none') return this.#routeStored(this.target.id ?? '');
     const plane = this.#plane;
     const { account } = this;
@@ -187,7 +250,17 @@ export class Exchange implements Asker, Listening, Listed {
     return this.#routeTo(unread(found.model), found.replicas);
   }
 
-  #routeTo(scanned: ScannedBody, replicas: readonly FleetReplica[]): Attempts | undefined {
+  #routeForm({ model, stream }: FormScanner, streamed: boolean): Attempts | undefined {
+    const named = model === '' ? soleModel(this.#plane, this.#key) : model;
+    this.account.model = named;
+    if (named === '') return this.#stop(errors.severalModels);
+    const replicas = replicasOf(this.#plane, named, this.#key);
+    if ('outcome' in replicas) return this.#stop(replicas);
+    this.#modelKnown = true;
+    return this.#routeTo({ ...unread(named), stream }, replicas, streamed);
+  }
+
+  #routeTo(scanned: ScannedBody, replicas: readonly FleetReplica[], streamed = false): Attempts | undefined {
     const plane = this.#plane;
     const { requestId, body, account } = this;
     const { headers } = this.request;
@@ -198,7 +271,30 @@ export class Exchange implements Asker, Listening, Listed {
     account.profile = found.plan.profile.profile;
     account.features = found.features;
     account.adapter = found.adapter;
-    return (this.#attempts = new Attempts(plane, this, found));
+    return (this.#attempts = new Attempts(plane, this, found, streamed));
+  }
+
+  /** Sends it, where it is within its tenant's limits: at once, or after a moment's wait for a lease. */
+  #reserve(attempts: Attempts): void {
+    const { quotas } = this.#plane;
+    const { tenantId, keyId, endUser, model, features } = this.account;
+    const { body, operation } = this.target.endpoint;
+    if (quotas === undefined || this.#key === undefined || body === 'none') return attempts.try();
+    const { promptTokens = 0, maxTokens = 0 } = features ?? {};
+    const generates = generating.has(operation);
+    const charge = quotas.chargeOf({ tenantId, keyId, endUser, model, promptTokens, maxTokens, generates });
+    if (charge === undefined) return attempts.try();
+    if ('outcome' in charge) return void this.refuse(charge);
+    this.charge = charge;
+    charge.reserve((refusal) => {
+      try {
+        if (this.closed) return;
+        if (refusal === undefined) attempts.try();
+        else this.refuse(refusal);
+      } catch (thrown) {
+        this.fault(thrown);
+      }
+    });
   }
 
   #stop(refusal: Refusal): undefined {
@@ -238,6 +334,14 @@ export class Exchange implements Asker, Listening, Listed {
   /** Answers with an error of our own. Always false: the caller stops. */
   refuse(refusal: Refusal): false {
     if (this.closed) return false;
+    this.#attempts?.leave(refusal.message);
+    if (this.response.headersSent) {
+      // An engine answered before it had read a form that then turned out to be broken.
+      this.settle(refusal.outcome, refusal.code, refusal.message);
+      this.response.destroy();
+      return false;
+    }
+    if (this.#form !== undefined) this.request.resume();
     const { status, code, message, param, marker, retryAfterS, allow } = refusal;
     this.settle(refusal.outcome, code, message);
     this.account.httpStatus = status;
@@ -284,6 +388,7 @@ export class Exchange implements Asker, Listening, Listed {
       this.#attempts?.attempt?.replica,
       this.account.outcome,
     );
+    this.charge?.appendHeaders(headers);
     this.awaitEnd();
     this.response.writeHead(status, headers);
     this.response.end(json);
@@ -353,6 +458,8 @@ export class Exchange implements Asker, Listening, Listed {
     const { account } = this;
     plane.active.remove(this);
     this.releaseBody();
+    const { outcome, usage } = account;
+    this.charge?.close({ outcome, usage, reached: account.attempts.length > 0 });
     account.totalMs = this.elapsedMs;
     closeBooks(plane, account, {
       requestId: this.requestId,
@@ -365,4 +472,18 @@ export class Exchange implements Asker, Listening, Listed {
   }
 }
 
+/** Operations whose answers are generated text. */
+const generating = new Set(['chat', 'text_completion']);
 const unreadBytesMax = 256 * 1024;
+const formCut = {
+  code: 'invalid_multipart',
+  message: 'The form ends before its last boundary. Send all of it.',
+  param: null,
+};
+
+/** How often a header stands in a raw list. */
+function count(rawHeaders: readonly string[], lower: string): number {
+  let found = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === lower) found++;
+  return found;
+}

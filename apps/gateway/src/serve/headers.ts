@@ -48,7 +48,8 @@ const nothing: readonly string[] = [];
 export interface ForwardedHead {
   readonly rawHeaders: readonly string[];
   readonly connection: string | undefined;
-  readonly bodyBytes: number;
+  /** Undefined where the client itself did not say: then it is sent in chunks. */
+  readonly bodyBytes: number | undefined;
   /** The client's own `authorization` goes on where nobody checks it here. */
   readonly passAuthorization: boolean;
   /** Set where the client gave none. */
@@ -90,7 +91,9 @@ export function forwardedHead(given: ForwardedHead): string {
   }
   head += `x-request-id: ${requestId === '' ? given.requestId : requestId}\r\n`;
   if (traceparent !== undefined) head += `traceparent: ${traceparent}\r\n`;
-  return `${head}content-length: ${given.bodyBytes}\r\n\r\n`;
+  return given.bodyBytes === undefined
+    ? `${head}transfer-encoding: chunked\r\n\r\n`
+    : `${head}content-length: ${given.bodyBytes}\r\n\r\n`;
 }
 
 export function headFor(

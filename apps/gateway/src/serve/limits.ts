@@ -6,6 +6,12 @@ export interface ServeLimits {
   /** Bodies held at once, over all requests. */
   readonly bodyBytesHeldMax: number;
   readonly bodyDepthMax: number;
+  /** A form streams through: of it no more is held than `formLookAheadBytesMax`. */
+  readonly formBytesMax: number;
+  /** Bytes of a form within which its `model` must stand, or the whole of it. */
+  readonly formLookAheadBytesMax: number;
+  readonly formPartsMax: number;
+  readonly formHeaderBytesMax: number;
   readonly modelBytesMax: number;
   /** Replicas tried for one request. */
   readonly attemptsMax: number;
@@ -47,6 +53,10 @@ export const serveLimits: ServeLimits = {
   bodyBytesMax: 32 * 1024 * 1024,
   bodyBytesHeldMax: 512 * 1024 * 1024,
   bodyDepthMax: 256,
+  formBytesMax: 1024 * 1024 * 1024,
+  formLookAheadBytesMax: 4 * 1024 * 1024,
+  formPartsMax: 64,
+  formHeaderBytesMax: 8 * 1024,
   modelBytesMax: 512,
   attemptsMax: 3,
   connectTimeoutMs: 2_000,

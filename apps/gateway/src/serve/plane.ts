@@ -13,6 +13,7 @@ import type { RateLimit } from './rate-limit.ts';
 import type { Selectors } from './selector.ts';
 import type { ResponseHolders } from './response-holders.ts';
 import type { ServeTracing } from './tracing.ts';
+import type { QuotaGate } from '../quota/index.ts';
 import type { ReplicaPool } from './upstream/pool.ts';
 
 /** What all requests of one data plane share. */
@@ -29,6 +30,8 @@ export interface Plane {
   readonly picks: Picks;
   readonly selectors: Selectors;
   readonly rates: RateLimit;
+  /** Undefined: limits are not held. */
+  readonly quotas: QuotaGate | undefined;
   readonly holders: ResponseHolders;
   readonly metrics: ServeMetrics;
   readonly tracing: ServeTracing;

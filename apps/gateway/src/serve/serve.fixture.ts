@@ -80,6 +80,11 @@ export async function closeAll(): Promise<void> {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 }
 
+/** Is called by `closeAll`. */
+export function afterwards(cleanup: () => Promise<void> | void): void {
+  cleanups.push(cleanup);
+}
+
 async function listening(server: Server | ReturnType<typeof createTcpServer>): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;

@@ -16,6 +16,8 @@ export interface Caller {
   onBody(chunk: Buffer): void;
   onEnd(): void;
   onFailure(failure: Failure, message: string): void;
+  /** After a `write` that answered false: more may be written. */
+  onWritable(): void;
   /** Something threw while the caller was told. */
   onFault(thrown: unknown): void;
 }
@@ -48,6 +50,8 @@ export class UpstreamConnection implements ResponseSink {
   connected = false;
   #caller: Caller | undefined;
   #closed = false;
+  /** More of the request's body is to come. */
+  #sending = false;
   #discardBytesLeft = 0;
   readonly #discardBytesMax: number;
   readonly #socket: Socket;
@@ -81,9 +85,11 @@ export class UpstreamConnection implements ResponseSink {
     return this.served > 0 && !this.#parser.started;
   }
 
-  /** Sends a request. `head` ends with the empty line. */
-  send(head: string, body: Buffer, caller: Caller): void {
+  /** Sends a request. `head` ends with the empty line. `more`: what of the body follows comes by `write` and `sent`. */
+  send(head: string, body: Buffer, caller: Caller, more = false): void {
     this.#caller = caller;
+    this.#sending = more;
+    if (more) this.#socket.on('drain', () => this.#onDrain());
     this.#parser.next();
     const socket = this.#socket;
     if (body.length <= joinBytesMax) {
@@ -97,6 +103,16 @@ export class UpstreamConnection implements ResponseSink {
     socket.write(head, 'latin1');
     socket.write(body);
     socket.uncork();
+  }
+
+  /** False where the engine does not keep up. The bytes must stay as they are. */
+  write(bytes: Buffer | string): boolean {
+    return this.#closed || this.#socket.write(bytes);
+  }
+
+  /** The body is whole. */
+  sent(): void {
+    this.#sending = false;
   }
 
   pause(): void {
@@ -135,6 +151,10 @@ export class UpstreamConnection implements ResponseSink {
     caller?.onEnd();
   }
 
+  #onDrain(): void {
+    if (this.#sending) this.#caller?.onWritable();
+  }
+
   #onConnect(): void {
     this.connected = true;
     this.#caller?.onConnected();
@@ -167,7 +187,7 @@ export class UpstreamConnection implements ResponseSink {
     this.served++;
     this.keepAliveS = parser.keepAliveS;
     // Bytes beyond the answer belong to no request: the next one would read them as its own.
-    const reusable = parser.keepAlive && used === chunk.length;
+    const reusable = parser.keepAlive && used === chunk.length && !this.#sending;
     if (!reusable) this.#close();
     else this.#owner.released(this);
   }
