@@ -1,0 +1,10 @@
+export type { FlowIdentity, FlowRequest, Ticket, TurnOrder } from './entry.ts';
+export { Entry } from './entry.ts';
+export type { FlowControlOptions, Offered } from './flow-control.ts';
+export { FlowControl } from './flow-control.ts';
+export type { FlowLimits } from './limits.ts';
+export { flowLimits } from './limits.ts';
+export type { FlowOutcome } from './outcome.ts';
+export { flowOutcomes } from './outcome.ts';
+export type { LoadColumns, RoomBounds } from './saturation.ts';
+export { capacityOf, roomBounds, roomOf, roomOfAll } from './saturation.ts';
