@@ -28,6 +28,7 @@ import { LiveFleet } from './fleet/live-fleet.ts';
 import { exposeReplicas } from './fleet/replica-metrics.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listen } from './http-server.ts';
+import { quotasOf } from './quota/index.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 
 export interface GatewayOptions {
@@ -100,6 +101,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   });
   exposeReplicas(fleet, metrics, nowMs);
   exposeFolds(folds, metrics);
+  const quotas = quotasOf({ broker, registry, environment, instance, bootId, folds, say });
   const dataPlane = createDataPlane({
     fleet,
     state: () => folds.state(),
@@ -109,6 +111,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     open,
     compat,
+    quotas,
   });
   let answering = false;
   const shutdown = new Shutdown(environment, say);
@@ -140,6 +143,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   }
   if (open) say('open mode: no keys are asked for, the authorization of clients goes to the engines');
   recording.start();
+  quotas.start();
 
   const announcer = new ReaderAnnouncer(broker.readers, `gateway:${instance}`, registry, environment);
   const bringUp = new BringUp(
@@ -182,6 +186,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
           stop: () => dataPlane.drain(controlLimits.drainMsMax),
         },
         { name: 'bring-up', stop: async () => bringUp.stop() },
+        { name: 'quotas', stop: () => quotas.stop() },
         { name: 'recording', limitMs: 5_000, stop: () => recording.stop() },
         { name: 'fleet', stop: () => fleet.stop() },
         { name: 'folds', stop: () => folds.stop() },

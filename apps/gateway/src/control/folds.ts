@@ -71,7 +71,8 @@ export class GatewayFolds {
       () =>
         new LogFold({
           ...shared,
-          subjects: [subjects.events('tenancy')],
+          // Leases of quotas are many, and nothing here rests on them.
+          subjects: [subjects.events('tenancy', 'tenant')],
           initial: emptyTenancyState(),
           evolve: evolveTenancy,
           snapshots: {

@@ -1,0 +1,3 @@
+export { Charge, QuotaGate } from './charge.ts';
+export { Quotas } from './quotas.ts';
+export { quotasOf } from './start.ts';
