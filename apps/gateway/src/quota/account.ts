@@ -34,7 +34,7 @@ export interface Account {
   lastAskedMs: number;
   /** A lease under way, or one whose answer was lost: asked again under the same id. */
   underWay: UnderWay | undefined;
-  /** That lease is being worked on now. */
+  /** That lease is being worked on now, or stands in the queue. */
   busy: boolean;
   retryAtMs: number;
   failures: number;

@@ -30,6 +30,8 @@ export class Leaser {
   readonly #options: LeaserOptions;
   #timer: Timer | undefined;
   #inFlight = 0;
+  /** Accounts whose lease waits for one of the commits under way to end: each once. */
+  readonly #queue: Account[] = [];
   #ids = 0;
   #ticks = 0;
   #probeAtMs = 0;
@@ -62,11 +64,11 @@ export class Leaser {
     const { clock } = this.#options;
     const monotonicMs = clock.monotonicMs();
     if (this.#stopped || account.busy || monotonicMs < account.retryAtMs) return;
-    if (this.#inFlight >= commitsInFlightMax) return;
     account.underWay ??= this.#plan(account, monotonicMs, waits);
     if (account.underWay === undefined) return;
     account.busy = true;
-    void this.#lease(account, account.underWay);
+    if (this.#inFlight < commitsInFlightMax) void this.#lease(account, account.underWay);
+    else this.#queue.push(account);
   }
 
   #plan(account: Account, sentMs: number, waits: boolean): UnderWay | undefined {
@@ -112,6 +114,8 @@ export class Leaser {
       const waiting = [...account.waiters];
       account.waiters.clear();
       for (const waiter of waiting) waiter();
+      const next = this.#stopped ? undefined : this.#queue.shift();
+      if (next?.underWay !== undefined) void this.#lease(next, next.underWay);
     }
   }
 
