@@ -2,6 +2,7 @@ import type { RecordedUsage } from '#libs/recording';
 import { topLevelId } from './body/json-id.ts';
 import { SseScanner } from './body/sse-scanner.ts';
 import { TypedSseScanner } from './body/typed-sse-scanner.ts';
+import { UsageFilter } from './body/usage-filter.ts';
 import { BodyTail, usageInTail } from './body/usage.ts';
 import type { Endpoint } from './endpoints.ts';
 import { responsesEndpoint } from './endpoints.ts';
@@ -49,6 +50,8 @@ export class Answer {
   readonly sse: SseScanner | undefined;
   /** Bytes promised to the client, so that nothing can be added to the body; -1 where none were. */
   length = -1;
+  /** Takes out the usage that only we asked for. */
+  readonly filter: UsageFilter | undefined;
   readonly #tail: BodyTail | undefined;
   readonly #typed: TypedSseScanner | undefined;
   #usage: RecordedUsage | undefined;
@@ -60,6 +63,8 @@ export class Answer {
     readonly reason: string,
     headers: readonly string[],
     endpoint: Endpoint,
+    /** The client did not ask for the usage that the stream will tell. */
+    hideUsage = false,
   ) {
     let stream = false;
     let plain = true;
@@ -88,8 +93,23 @@ export class Answer {
     if (!stream) {
       this.#tail = new BodyTail();
       if (endpoint === responsesEndpoint) this.#head = noBytes;
-    } else if (dialect === 'openai') this.sse = new SseScanner();
-    else this.sse = this.#typed = new TypedSseScanner();
+    } else if (dialect === 'openai') {
+      this.sse = new SseScanner();
+      if (hideUsage) {
+        this.filter = new UsageFilter();
+        this.#forgetLength();
+      }
+    } else this.sse = this.#typed = new TypedSseScanner();
+  }
+
+  /** The body will be another. */
+  #forgetLength(): void {
+    if (this.length < 0) return;
+    this.length = -1;
+    const { headers } = this;
+    for (let index = headers.length - 2; index >= 0; index -= 2) {
+      if (headers[index]?.toLowerCase() === 'content-length') headers.splice(index, 2);
+    }
   }
 
   /** Of a response that its engine may be asked for again; '' as long as it is not told. */

@@ -4,6 +4,8 @@ import { route } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
+import type { Splice } from './body/usage-option.ts';
+import { spliced } from './body/usage-option.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
 import type { Target } from './endpoints.ts';
 import { responsesEndpoint } from './endpoints.ts';
@@ -33,6 +35,8 @@ export interface Asker {
   /** Whole, until it is released. */
   readonly body: Buffer;
   readonly startMs: number;
+  /** When the client waits no longer. */
+  readonly expiresMs: number;
   /** Since `startMs`. */
   readonly elapsedMs: number;
   /** Nothing more may be written. */
@@ -59,6 +63,10 @@ export class Attempts implements Caller {
   readonly #asker: Asker;
   readonly #tried: FleetReplica[] = [];
   #commonHead = '';
+  /** For engines that are asked for the usage of their stream though the client did not ask for it. */
+  #usageHead = '';
+  #usageBody = noBody;
+  #hidesUsage = false;
   /** A small body that came whole. */
   #whole = '';
   /** Chunks are framed here. */
@@ -76,6 +84,7 @@ export class Attempts implements Caller {
     asker: Asker,
     readonly where: Routed,
     streamed = false,
+    private readonly usage: Splice | undefined = undefined,
   ) {
     this.#streamed = streamed;
     this.#plane = plane;
@@ -114,29 +123,51 @@ export class Attempts implements Caller {
       this.#attemptFailed(AttemptEnd.CONNECT_FAILED, `over ${limits.connectionsPerReplicaMax} connections to it`);
       return;
     }
-    if (this.#commonHead === '') {
-      const { rawHeaders, headers } = this.#asker.request;
-      this.#commonHead = forwardedHead({
-        rawHeaders,
-        connection: headers.connection,
-        bodyBytes: this.#streamed ? lengthOf(headers['content-length']) : this.#asker.body.length,
-        passAuthorization: open,
-        requestId: this.#asker.requestId,
-        traceparent: this.#asker.span === undefined ? undefined : this.#asker.account.traceparent,
-      });
-    }
-    const { path, query } = this.#asker.target;
-    const credential = open && this.#asker.request.headers.authorization !== undefined ? undefined : replica.credential;
+    this.#hidesUsage = this.usage !== undefined && tellsUsage(replica);
+    const common = this.#hidesUsage
+      ? this.#headForUsage()
+      : (this.#commonHead ||= this.#head(this.#asker.body.length, true));
+    const { target, request, expiresMs } = this.#asker;
     attempt.connection = connection;
     this.answer = undefined;
-    if (connection.connected) this.onConnected();
-    else this.#asker.deadlineMs = this.#asker.nowMs() + limits.connectTimeoutMs;
-    connection.send(
-      headFor(this.#asker.request.method as string, path + query, replica.address, credential, this.#commonHead),
-      this.#streamed ? noBody : this.#asker.body,
-      this,
-      this.#streamed,
+    const nowMs = this.#asker.nowMs();
+    const { method = '', headers } = request;
+    const head = headFor(
+      {
+        method,
+        path: target.path + target.query,
+        address: replica.address,
+        credential: open && headers.authorization !== undefined ? undefined : replica.credential,
+        timeoutMs: expiresMs === never ? undefined : Math.max(1, Math.round(expiresMs - nowMs)),
+      },
+      common,
     );
+    if (connection.connected) this.onConnected();
+    else this.#asker.deadlineMs = nowMs + limits.connectTimeoutMs;
+    if (this.#streamed) connection.send(head, noBody, this, true);
+    else connection.send(head, this.#hidesUsage ? this.#usageBody : this.#asker.body, this);
+  }
+
+  #headForUsage(): string {
+    if (this.#usageHead === '') {
+      this.#usageBody = spliced(this.#asker.body, this.usage as Splice);
+      this.#usageHead = this.#head(this.#usageBody.length, false);
+    }
+    return this.#usageHead;
+  }
+
+  #head(bodyBytes: number, passEncodings: boolean): string {
+    const { request, requestId, span, account } = this.#asker;
+    const { rawHeaders, headers } = request;
+    return forwardedHead({
+      rawHeaders,
+      connection: headers.connection,
+      bodyBytes: this.#streamed ? lengthOf(headers['content-length']) : bodyBytes,
+      passAuthorization: this.#plane.open,
+      passEncodings,
+      requestId,
+      traceparent: span === undefined ? undefined : account.traceparent,
+    });
   }
 
   #noReplica(): void {
@@ -261,7 +292,7 @@ export class Attempts implements Caller {
     attempt.httpStatus = status;
     const failed = retryableEnd(status);
     if (failed === undefined) {
-      this.answer = new Answer(status, reason, headers, this.#asker.target.endpoint);
+      this.answer = new Answer(status, reason, headers, this.#asker.target.endpoint, this.#hidesUsage);
       return;
     }
     attempt.connection?.discard();
@@ -297,14 +328,20 @@ export class Attempts implements Caller {
     if (!flight.decoding && answer.sse !== undefined && answer.sse.firstTokenMs > 0) {
       this.#plane.picks.signals.firstToken(flight, nowMs);
     }
-    // The chunk's memory is the connection's and is read into again.
-    if (!this.#asker.response.write(this.#framed ? framed(chunk) : Buffer.from(chunk))) this.#awaitClient(attempt);
+    this.#pass(answer.filter === undefined ? chunk : answer.filter.feed(chunk), attempt);
+  }
+
+  #pass(bytes: Buffer, attempt: Attempt): void {
+    if (bytes.length === 0) return;
+    // A chunk's memory is the connection's and is read into again.
+    if (!this.#asker.response.write(this.#framed ? framed(bytes) : Buffer.from(bytes))) this.#awaitClient(attempt);
   }
 
   onEnd(): void {
     const { account } = this.#asker;
     const answer = this.answer as Answer;
     if (!this.committed) this.#commit(this.attempt as Attempt, answer, this.#asker.elapsedMs, true);
+    if (answer.filter !== undefined) this.#pass(answer.filter.rest(), this.attempt as Attempt);
     answer.settle(account);
     if (answer.sse?.errorTold === true) {
       this.endAttempt(AttemptEnd.BROKEN_STREAM, 'it told an error inside the stream');
@@ -327,7 +364,7 @@ export class Attempts implements Caller {
   onFailure(failure: Failure, message: string): void {
     const attempt = this.attempt as Attempt;
     if (this.committed) {
-      this.#broken(AttemptEnd.BROKEN_STREAM, message);
+      this.#broken(AttemptEnd.BROKEN_STREAM, message, brokenBy(message));
       return;
     }
     const { connection } = attempt;
@@ -385,25 +422,22 @@ export class Attempts implements Caller {
   }
 
   /** After the first byte: a terminal event on a stream, a cut connection elsewhere; never an end that looks whole. */
-  #broken(end: route.AttemptEnd, message: string): void {
+  #broken(end: route.AttemptEnd, message: string, { outcome, code, text }: Break): void {
     if (!this.endAttempt(end, message)) return;
     const answer = this.answer as Answer;
     answer.settle(this.#asker.account);
-    const ours = end !== AttemptEnd.BROKEN_STREAM;
-    const code = ours ? 'gateway_stopped' : 'upstream_broken';
-    const text = ours
-      ? 'The gateway stopped before the answer was whole. Send the request again.'
-      : `The replica failed after the answer had begun: ${message}. Send the request again.`;
-    this.#asker.settle(ours ? Outcome.EVICTED_DEADLINE : Outcome.UPSTREAM_BROKEN, code, text);
+    this.#asker.settle(outcome, code, text);
     if (answer.sse === undefined || answer.length >= 0) {
       this.#asker.response.destroy();
       return;
     }
+    if (answer.filter !== undefined) this.#pass(answer.filter.rest(), this.attempt as Attempt);
     // An event that was cut is ended first, so that the error is an event of its own.
     const open = answer.sse.atLineStart ? '\n' : '\n\n';
     this.#asker.awaitEnd();
     const { dialect } = this.#asker.target.endpoint;
-    const event = Buffer.from(open + errorEvent(dialect, 502, code, text, this.#asker.requestId));
+    const status = outcome === Outcome.EVICTED_DEADLINE ? 504 : 502;
+    const event = Buffer.from(open + errorEvent(dialect, status, code, text, this.#asker.requestId));
     if (this.#framed) this.#asker.response.write(framed(event));
     this.#asker.response.end(this.#framed ? lastChunk : event);
   }
@@ -419,19 +453,28 @@ export class Attempts implements Caller {
     this.#asker.deadlineMs = never;
     const connection = this.attempt?.connection;
     connection?.destroy();
-    if (this.committed) this.#broken(AttemptEnd.BROKEN_STREAM, 'it fell silent');
+    if (this.committed) this.#broken(AttemptEnd.BROKEN_STREAM, 'it fell silent', brokenBy('it fell silent'));
     else if (connection?.connected === true) this.#attemptFailed(AttemptEnd.TIMEOUT, 'it did not answer in time');
     else this.#attemptFailed(AttemptEnd.CONNECT_FAILED, 'it did not take the connection in time');
   }
 
   /** The gateway stops; the replica is not to blame. True where the client was told inside its answer. */
   stop(): boolean {
-    this.attempt?.connection?.destroy();
+    return this.#cut('the gateway stopped', stopped);
+  }
+
+  /** The client waits no longer than until now. True where it was told inside its answer. */
+  expire({ outcome, code, message }: Refusal): boolean {
+    return this.#cut('the deadline of the client passed', { outcome, code, text: message });
+  }
+
+  #cut(why: string, said: Break): boolean {
     if (this.committed && this.attempt?.ended === undefined) {
-      this.#broken(AttemptEnd.CLIENT_GONE, 'the gateway stopped');
+      this.attempt?.connection?.destroy();
+      this.#broken(AttemptEnd.CLIENT_GONE, why, said);
       return true;
     }
-    this.endAttempt(AttemptEnd.CLIENT_GONE, 'the gateway stopped');
+    this.leave(why);
     return false;
   }
 }
@@ -443,3 +486,31 @@ const noBody: Buffer = Buffer.alloc(0);
 const lengthOf = (header: string | undefined): number | undefined =>
   header === undefined ? undefined : Number(header);
 const outcomeOf = (status: number): route.Outcome => (status < 400 ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR);
+
+/** How a stream that had begun is said to have ended. */
+interface Break {
+  readonly outcome: route.Outcome;
+  readonly code: string;
+  readonly text: string;
+}
+
+const stopped: Break = {
+  outcome: Outcome.EVICTED_DEADLINE,
+  code: 'gateway_stopped',
+  text: 'The gateway stopped before the answer was whole. Send the request again.',
+};
+const brokenBy = (message: string): Break => ({
+  outcome: Outcome.UPSTREAM_BROKEN,
+  code: 'upstream_broken',
+  text: `The replica failed after the answer had begun: ${message}. Send the request again.`,
+});
+
+const usageKinds = new Set<route.EngineKind>([route.EngineKind.VLLM, route.EngineKind.SGLANG]);
+/** A replica's label that says whether it may be asked for usage, whatever its engine is. */
+const usageLabel = 'lintel.stream-usage';
+
+/** Engines known to take `stream_options.include_usage`. */
+function tellsUsage({ engine, labels }: FleetReplica): boolean {
+  const label = labels[usageLabel];
+  return label === undefined ? usageKinds.has(engine) : label === 'on';
+}

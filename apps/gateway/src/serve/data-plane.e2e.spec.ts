@@ -78,7 +78,7 @@ describe('a request', () => {
       setTimeout(() => response.end(stream.slice(half)), 20);
     });
     const lintel = await gateway([origin]);
-    const response = await post(lintel, chat({ stream: true }));
+    const response = await post(lintel, chat({ stream: true, stream_options: { include_usage: true } }));
     expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
     expect(await response.text()).toBe(stream);
     const record = await lintel.record();

@@ -36,6 +36,8 @@ export interface DataPlaneOptions {
   /** No keys: the client's `authorization` goes to the engine unchanged. */
   readonly open: boolean;
   readonly compat: 'aibrix' | undefined;
+  /** Ask engines for the usage of streams though the client did not, and keep it from the client; default true. */
+  readonly streamUsage?: boolean;
   /** Undefined: limits are not held. */
   readonly quotas?: Quotas | undefined;
   readonly limits?: Partial<ServeLimits>;
@@ -62,6 +64,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly logger: Logger;
   readonly open: boolean;
   readonly compat: boolean;
+  readonly streamUsage: boolean;
   readonly limits: ServeLimits;
   readonly scanner: BodyScanner;
   readonly picks: Picks;
@@ -89,6 +92,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.logger = options.logger;
     this.open = options.open;
     this.compat = options.compat === 'aibrix';
+    this.streamUsage = options.streamUsage ?? true;
     this.quotas = options.quotas === undefined ? undefined : new QuotaGate(options.quotas, this.compat);
     this.limits = { ...serveLimits, ...options.limits };
     this.holders = new ResponseHolders(this.limits.responseHoldersMax);

@@ -16,6 +16,8 @@ export interface Endpoint {
   readonly prompts: number;
   /** The engine keeps what it computes of the prompt: replicas are compared by what they hold of it. */
   readonly cached: boolean;
+  /** Its streams tell usage where `stream_options.include_usage` asks for it. */
+  readonly usageOption: boolean;
   /** Engines take a body without `model` where they serve one. */
   readonly modelOptional: boolean;
 }
@@ -30,6 +32,7 @@ const endpoint = (path: string, operation: string, traits: Traits = {}): Endpoin
   dialect: 'openai',
   prompts: 0,
   cached: false,
+  usageOption: false,
   modelOptional: false,
   ...traits,
 });
@@ -59,8 +62,8 @@ const cancelEndpoint = endpoint('/v1/responses/{id}/cancel', 'cancel_response', 
 
 const served = new Map(
   [
-    endpoint('/v1/chat/completions', 'chat', chat),
-    endpoint('/v1/completions', 'text_completion', chat),
+    endpoint('/v1/chat/completions', 'chat', { ...chat, usageOption: true }),
+    endpoint('/v1/completions', 'text_completion', { ...chat, usageOption: true }),
     endpoint('/v1/embeddings', 'embeddings', chat),
     responsesEndpoint,
     endpoint('/v1/messages', 'chat', { ...anthropic, cached: true }),

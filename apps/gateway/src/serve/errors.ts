@@ -233,6 +233,20 @@ export const draining: Refusal = {
   close: true,
 };
 
+export const invalidTimeout: Refusal = badRequest(
+  'invalid_request_timeout',
+  'x-request-timeout-ms must be a whole number of milliseconds from 1 to 86400000.',
+  'x-request-timeout-ms',
+);
+
+export const deadlineExceeded = (timeoutMs: number): Refusal => ({
+  status: 504,
+  code: 'deadline_exceeded',
+  message: `The answer was not there within the ${timeoutMs} ms of x-request-timeout-ms. Give it longer, or ask for less.`,
+  outcome: Outcome.EVICTED_DEADLINE,
+  close: true,
+});
+
 export const upstreamFailed = (status: 502 | 503 | 504, why: string, retryAfterS: number | undefined): Refusal => ({
   status,
   code: status === 503 ? 'upstream_overloaded' : status === 504 ? 'upstream_timeout' : 'upstream_failed',

@@ -20,6 +20,7 @@ import { closeBooks } from './books.ts';
 import { Account } from './record.ts';
 import { appendOwnHeaders, holding, isRefusal, replicasOf, routed, soleModel, storing, unread } from './routing.ts';
 import type { ScannedBody } from './body/body-scanner.ts';
+import { usageSplice } from './body/usage-option.ts';
 import { boundaryOf, FormScanner } from './body/form-scanner.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { soundTraceparent } from './tracing.ts';
@@ -47,6 +48,7 @@ export class Exchange implements Asker, Listening, Listed {
   /** What it may spend of its tenant's limits; undefined where none applies. */
   charge: Charge | undefined;
   deadlineMs = never;
+  expiresMs = never;
   readonly #plane: Plane;
   readonly #receivedAtMs: number;
   #finished = false;
@@ -102,6 +104,7 @@ export class Exchange implements Asker, Listening, Listed {
       return this.refuse(errors.overCapacity(`${plane.active.size - 1} requests`));
     }
     account.endUser = (single(headers['user']) ?? '').slice(0, plane.limits.endUserLengthMax);
+    if (!this.#readTimeout(headers['x-request-timeout-ms'])) return this.refuse(errors.invalidTimeout);
     if (plane.open) return true;
     const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs);
     if ('refusal' in found) return this.refuse(found.refusal);
@@ -109,6 +112,21 @@ export class Exchange implements Asker, Listening, Listed {
     account.tenantId = found.key.tenantId;
     account.keyId = found.key.keyId;
     return true;
+  }
+
+  /** How long the client waits; false where it says so in no way that means something. */
+  #readTimeout(said: string | string[] | undefined): boolean {
+    if (said === undefined) return true;
+    const timeoutMs = /^\d{1,8}$/.test(String(said)) ? Number(said) : 0;
+    if (timeoutMs < 1 || timeoutMs > requestTimeoutMsMax) return false;
+    this.expiresMs = this.startMs + timeoutMs;
+    return true;
+  }
+
+  #expire(): void {
+    const refusal = errors.deadlineExceeded(Math.round(this.expiresMs - this.startMs));
+    this.expiresMs = never;
+    if (this.#attempts?.expire(refusal) !== true) this.refuse(refusal);
   }
 
   /** Reads the body, then routes. */
@@ -264,14 +282,15 @@ export class Exchange implements Asker, Listening, Listed {
     const plane = this.#plane;
     const { requestId, body, account } = this;
     const { headers } = this.request;
-    const { cached } = this.target.endpoint;
+    const { cached, usageOption } = this.target.endpoint;
+    const usage = usageOption && plane.streamUsage ? usageSplice(scanned) : undefined;
     const nowMs = this.startMs;
     const found = routed(plane, { requestId, headers, scanned, cached, body, key: this.#key, nowMs }, replicas);
     if (isRefusal(found)) return this.#stop(found);
     account.profile = found.plan.profile.profile;
     account.features = found.features;
     account.adapter = found.adapter;
-    return (this.#attempts = new Attempts(plane, this, found, streamed));
+    return (this.#attempts = new Attempts(plane, this, found, streamed, usage));
   }
 
   /** Sends it, where it is within its tenant's limits: at once, or after a moment's wait for a lease. */
@@ -429,6 +448,10 @@ export class Exchange implements Asker, Listening, Listed {
       this.clientClosed();
       return;
     }
+    if (nowMs >= this.expiresMs && !this.closed) {
+      this.#expire();
+      return;
+    }
     if (nowMs < this.deadlineMs) return;
     const attempts = this.#attempts;
     if (attempts?.attempt === undefined || attempts.attempt.ended !== undefined || this.response.writableNeedDrain) {
@@ -474,6 +497,7 @@ export class Exchange implements Asker, Listening, Listed {
 
 /** Operations whose answers are generated text. */
 const generating = new Set(['chat', 'text_completion']);
+const requestTimeoutMsMax = 86_400_000;
 const unreadBytesMax = 256 * 1024;
 const formCut = {
   code: 'invalid_multipart',

@@ -5,6 +5,7 @@ const enum Use {
   Authorization,
   Traceparent,
   RequestId,
+  AcceptEncoding,
 }
 
 /** Hop-by-hop, made anew by us, or ours to read alone. */
@@ -29,11 +30,13 @@ const requestUses = new Map<string, Use>(
     'prefill-target-pod-ip',
     'external-filter',
     'config-profile',
+    'x-request-timeout-ms',
   ].map((name) => [name, Use.Drop] as const),
 );
 requestUses.set('authorization', Use.Authorization);
 requestUses.set('x-api-key', Use.Authorization);
 requestUses.set('traceparent', Use.Traceparent);
+requestUses.set('accept-encoding', Use.AcceptEncoding);
 requestUses.set('x-request-id', Use.RequestId);
 
 /** Names of a `connection` header: they end at this hop, too. */
@@ -52,6 +55,8 @@ export interface ForwardedHead {
   readonly bodyBytes: number | undefined;
   /** The client's own `authorization` goes on where nobody checks it here. */
   readonly passAuthorization: boolean;
+  /** False where we have to read, and change, what comes. */
+  readonly passEncodings: boolean;
   /** Set where the client gave none. */
   readonly requestId: string;
   /** Of our own span; undefined passes the client's on. */
@@ -82,6 +87,9 @@ export function forwardedHead(given: ForwardedHead): string {
       case Use.Traceparent:
         if (traceparent === undefined) head += `${name}: ${value}\r\n`;
         break;
+      case Use.AcceptEncoding:
+        if (given.passEncodings) head += `${name}: ${value}\r\n`;
+        break;
       case Use.RequestId:
         requestId ||= value;
         break;
@@ -96,15 +104,20 @@ export function forwardedHead(given: ForwardedHead): string {
     : `${head}content-length: ${given.bodyBytes}\r\n\r\n`;
 }
 
-export function headFor(
-  method: string,
-  path: string,
-  address: string,
-  credential: string | undefined,
-  common: string,
-): string {
-  const start = `${method} ${path} HTTP/1.1\r\nhost: ${address}\r\n`;
-  return credential === undefined ? start + common : `${start}authorization: Bearer ${credential}\r\n${common}`;
+export interface ReplicaHead {
+  readonly method: string;
+  readonly path: string;
+  readonly address: string;
+  readonly credential: string | undefined;
+  /** Milliseconds that the client still waits; undefined where it did not say. */
+  readonly timeoutMs: number | undefined;
+}
+
+export function headFor({ method, path, address, credential, timeoutMs }: ReplicaHead, common: string): string {
+  let start = `${method} ${path} HTTP/1.1\r\nhost: ${address}\r\n`;
+  if (credential !== undefined) start += `authorization: Bearer ${credential}\r\n`;
+  if (timeoutMs !== undefined) start += `x-request-timeout-ms: ${timeoutMs}\r\n`;
+  return start + common;
 }
 
 /** The value of a header in a raw list, by its name in lower case. */

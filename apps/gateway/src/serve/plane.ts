@@ -25,6 +25,8 @@ export interface Plane {
   readonly logger: Logger;
   readonly open: boolean;
   readonly compat: boolean;
+  /** Streams are asked for their usage where the client does not ask. */
+  readonly streamUsage: boolean;
   readonly limits: ServeLimits;
   readonly scanner: BodyScanner;
   readonly picks: Picks;

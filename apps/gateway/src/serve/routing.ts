@@ -75,6 +75,8 @@ export const unread = (model: string): ScannedBody => ({
   model,
   stream: false,
   includeUsage: false,
+  streamOptions: undefined,
+  objectStart: 0,
   maxTokens: 0,
   user: '',
   cacheSalt: '',

@@ -22,7 +22,7 @@ export class FakeReplica implements FleetReplica {
   readonly address: string;
   credential: string | undefined;
   labels: Record<string, string> = {};
-  readonly engine = route.EngineKind.VLLM;
+  engine: route.EngineKind = route.EngineKind.VLLM;
   state: Routability = 'ready';
   inflight = 0;
   began = 0;

@@ -24,6 +24,10 @@ export interface ScannedBody {
   readonly model: string;
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Where its value stands; `known`: it says nothing but `include_usage`. Undefined where it is absent. */
+  readonly streamOptions: (Span & { readonly known: boolean }) | undefined;
+  /** Of the body's opening brace. */
+  readonly objectStart: number;
   /** 0 is not said. */
   readonly maxTokens: number;
   readonly user: string;
@@ -87,6 +91,8 @@ export class BodyScanner implements ScannedBody {
   model = '';
   stream = false;
   includeUsage = false;
+  streamOptions: (Span & { readonly known: boolean }) | undefined;
+  objectStart = 0;
   maxTokens = 0;
   user = '';
   cacheSalt = '';
@@ -110,6 +116,7 @@ export class BodyScanner implements ScannedBody {
   scan(body: Buffer, prompts = chatPrompts, modelOptional = false): BodyProblem | undefined {
     this.model = this.user = this.cacheSalt = this.previousResponseId = '';
     this.stream = this.includeUsage = false;
+    this.streamOptions = undefined;
     this.maxTokens = this.#maxTokensRank = this.#seen = 0;
     this.promptStart = this.promptEnd = this.promptBytes = 0;
     this.#unread = promptFields & ~prompts;
@@ -131,7 +138,7 @@ export class BodyScanner implements ScannedBody {
       // A value of another kind is looked through to tell broken JSON from JSON of the wrong kind.
       return cursor.whole() ? problem('invalid_type', 'The body must be a JSON object.') : broken(cursor);
     }
-    cursor.at++;
+    this.objectStart = cursor.at++;
     cursor.space();
     if (body[cursor.at] === 0x7d) cursor.at++;
     else {
@@ -197,6 +204,7 @@ export class BodyScanner implements ScannedBody {
         return undefined;
       }
       case 'stream_options':
+        this.streamOptions = { start, end, known: true };
         return first === 0x6e ? undefined : typed(name, 'an object');
       case 'user':
         if (first === 0x22) this.user = cursor.text(start, end);
@@ -217,10 +225,11 @@ export class BodyScanner implements ScannedBody {
 
   #streamOptions(body: Buffer, cursor: JsonCursor): BodyProblem | undefined {
     let seen = false;
-    cursor.at++;
+    let known = true;
+    const optionsStart = cursor.at++;
     cursor.space();
     if (body[cursor.at] === 0x7d) {
-      cursor.at++;
+      this.streamOptions = { start: optionsStart, end: ++cursor.at, known };
       return undefined;
     }
     for (;;) {
@@ -233,6 +242,7 @@ export class BodyScanner implements ScannedBody {
       cursor.space();
       const first = body[cursor.at];
       if (!cursor.value(2)) return broken(cursor);
+      known &&= wanted;
       if (wanted) {
         if (seen) {
           return problem('duplicate_field', '"include_usage" stands twice in "stream_options".', 'stream_options');
@@ -247,7 +257,10 @@ export class BodyScanner implements ScannedBody {
       const next = body[cursor.at];
       if (next !== 0x2c && next !== 0x7d) return broken(cursor);
       cursor.at++;
-      if (next === 0x7d) return undefined;
+      if (next === 0x7d) {
+        this.streamOptions = { start: optionsStart, end: cursor.at, known };
+        return undefined;
+      }
       cursor.space();
     }
   }

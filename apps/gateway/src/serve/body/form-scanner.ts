@@ -71,8 +71,7 @@ export class FormScanner {
 
   /** What is wrong with the form, as far as it came. Copies what it keeps. */
   feed(chunk: Buffer): BodyProblem | undefined {
-    let bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
-    this.#held = nothing;
+    let bytes = this.#joined(chunk);
     for (;;) {
       const used = this.#step(bytes);
       if (typeof used !== 'number') return used;
@@ -83,6 +82,19 @@ export class FormScanner {
       bytes = bytes.subarray(used);
       if (bytes.length === 0) return undefined;
     }
+  }
+
+  /** What was held and what came. Between chunks of a file only their seam is put together. */
+  #joined(chunk: Buffer): Buffer {
+    const held = this.#held;
+    const { length } = this.#delimiter;
+    this.#held = nothing;
+    if (held.length === 0) return chunk;
+    if (this.#state === State.File && chunk.length >= length) {
+      const seam = Buffer.concat([held, chunk.subarray(0, length)]);
+      if (!seam.includes(this.#delimiter)) return chunk;
+    }
+    return Buffer.concat([held, chunk]);
   }
 
   /** Bytes done with; -1 where more must come first. */
