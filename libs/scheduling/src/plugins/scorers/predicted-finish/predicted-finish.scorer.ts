@@ -18,6 +18,21 @@ function writeTokens(context: PickContext, perRequest: number, out: Float64Array
   return true;
 }
 
+/** How far the fleet is from idle, 0 to 1: the mean wait before a new prompt is begun, against `halfMs`. */
+function pressure({ candidates, keep }: PickContext, halfMs: number): number {
+  const ahead = candidates.values('prefillTokens');
+  const perKToken = candidates.values('ttftPerKTokenMs');
+  let sum = 0;
+  let kept = 0;
+  for (let i = 0; i < candidates.count; i++) {
+    if (keep[i] === 0) continue;
+    sum += ((perKToken[i] as number) * (ahead[i] as number)) / 1000;
+    kept++;
+  }
+  const waitMs = kept > 0 ? sum / kept : 0;
+  return waitMs / (waitMs + halfMs);
+}
+
 const warmthMin = 0.05;
 
 export const predictedFinish: Scorer = {
@@ -28,11 +43,12 @@ export const predictedFinish: Scorer = {
   reads: ['inflight', 'warmth', ...predictionReads],
   params: paramsOf('predicted-finish', {
     outputTokens: { default: 200, min: 0, max: 1_000_000 },
-    decodeWeight: { default: 1, min: 0, max: 100 },
+    decodeWeight: { default: 0.1, min: 0, max: 100 },
     othersWeight: { default: 1, min: 0, max: 100 },
+    pressureHalfMs: { default: 2_000, min: 1, max: 3_600_000 },
     tokensPerRequest: { default: 50, min: 0, max: 100_000 },
   }),
-  /** Least predicted time to the end of the answer, with the time that others lose by it, scores 1; most 0. */
+  /** Least predicted time to the first token, with a share of the rest and of the time that others lose by it, scores 1; most 0. */
   score(context, params, out) {
     const { candidates } = context;
     const prediction = predict(context);
@@ -43,16 +59,16 @@ export const predictedFinish: Scorer = {
     }
     const { ttftMs, tpotMs, uncachedTokens: uncached } = prediction;
     const tokens = outputTokensOf(context, params['outputTokens'] as number);
-    const decodeWeight = params['decodeWeight'] as number;
-    const othersWeight = params['othersWeight'] as number;
+    const decode = (params['decodeWeight'] as number) * tokens;
+    const othersWeight = (params['othersWeight'] as number) * pressure(context, params['pressureHalfMs'] as number);
     const perKToken = candidates.values('ttftPerKTokenMs');
     const tpotPerDecoding = candidates.values('tpotPerDecodingMs');
     const decoding = candidates.values('decoding');
     const warmth = candidates.values('warmth');
     for (let i = 0; i < candidates.count; i++) {
-      const own = (ttftMs[i] as number) + decodeWeight * tokens * (tpotMs[i] as number);
+      const own = (ttftMs[i] as number) + decode * (tpotMs[i] as number);
       const prefillMs = ((perKToken[i] as number) * (uncached[i] as number)) / 1000;
-      const others = (decoding[i] as number) * (prefillMs + decodeWeight * tokens * (tpotPerDecoding[i] as number));
+      const others = (decoding[i] as number) * (prefillMs + decode * (tpotPerDecoding[i] as number));
       const warm = warmth[i] as number;
       const cost = own + othersWeight * others;
       out[i] = warm < 1 ? cost / (warm > warmthMin ? warm : warmthMin) : cost;

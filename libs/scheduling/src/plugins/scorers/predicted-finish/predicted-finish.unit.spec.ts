@@ -8,13 +8,24 @@ const model = { ttftBaseMs: 10, ttftPerKTokenMs: 100, ttftPerDecodingMs: 1, tpot
 const idle: Row = { inflight: 0, prefixBlocks: 0, prefillTokens: 0, decoding: 0, outputTokens: 10, ...model };
 const request = { promptTokens: 1_000, prefixBlocks: 10 };
 
+const spreadOf = (...costs: number[]): number[] => {
+  const most = Math.max(...costs);
+  return costs.map((cost) => (most - cost) / (most - Math.min(...costs)));
+};
+const close = (scores: readonly (number | null)[]): unknown[] =>
+  scores.map((each) => expect.closeTo(each as number, 9));
+
 test('the costs are those of the formula', () => {
-  // Idle: 10 + 100 + 10 × 11 = 220. Five decode: 10 + 100 + 5 + 10 × 16 + others 5 × (100 + 10) = 825.
-  // Half is cached, 2,000 tokens wait: 10 + 250 + 110 = 370.
-  const rows = [idle, { ...idle, decoding: 5 }, { ...idle, prefixBlocks: 5, prefillTokens: 2_000 }];
-  expect(score(predictedFinish, { rows, request })).toEqual({ scores: [1, 0, (825 - 370) / (825 - 220)], notes: [] });
+  const rows = [idle, { ...idle, decoding: 5 }, { ...idle, prefixBlocks: 5, prefillTokens: 3_000 }];
+  // The mean wait is 100 ms of 100 + 100, so that others count half.
+  const params = { decodeWeight: 1, pressureHalfMs: 100 };
+  // Idle: 10 + 100 + 10 × 11. Five decode: 10 + 100 + 5 + 10 × 16 + half of 5 × (100 + 10). Half is cached, 3,000 wait: 10 + 350 + 110.
+  expect(score(predictedFinish, { rows, request, params })).toEqual({
+    scores: close(spreadOf(220, 550, 470)),
+    notes: [],
+  });
   const alone = score(predictedFinish, { rows, request, params: { othersWeight: 0, decodeWeight: 0 } }).scores;
-  expect(alone).toEqual([1, 1, 0].map((_, i) => (260 - [110, 115, 260][i]!) / 150));
+  expect(alone).toEqual(close(spreadOf(110, 115, 360)));
 });
 
 test('a cached prefix wins until its replica has more waiting than the prefix is worth', () => {
@@ -23,9 +34,19 @@ test('a cached prefix wins until its replica has more waiting than the prefix is
   expect(score(predictedFinish, { rows: [hot(1_100), idle], request }).scores).toEqual([0, 1]);
 });
 
-test('a hot prefix is spread before it queues: a full batch counts though nothing waits', () => {
-  const hot: Row = { ...idle, prefixBlocks: 8, decoding: 40 };
+test('a hot prefix is spread before it queues: a full batch counts though nothing waits there', () => {
+  const hot: Row = { ...idle, prefixBlocks: 8, decoding: 100 };
   expect(score(predictedFinish, { rows: [hot, idle], request }).scores).toEqual([0, 1]);
+});
+
+test('under pressure a long prompt keeps away from where many decode', () => {
+  const many: Row = { ...idle, decoding: 30 };
+  const queue = (prefillTokens: number): Row => ({ ...idle, decoding: 2, prefillTokens });
+  const long = { promptTokens: 5_000, prefixBlocks: 0 };
+  expect(score(predictedFinish, { rows: [many, queue(4_000)], request: long }).scores).toEqual([0, 1]);
+  // A short one hurts nobody there, and does not wait behind the queue.
+  const short = { promptTokens: 20, prefixBlocks: 0 };
+  expect(score(predictedFinish, { rows: [many, queue(4_000)], request: short }).scores).toEqual([1, 0]);
 });
 
 test('a replica that warms up costs more', () => {
