@@ -123,11 +123,12 @@ const lists: Readonly<Record<ListName, List>> = {
     },
   },
   tenants: {
-    columns: [left('tenant', true), left('name'), left('keys'), left('from'), left('commit')],
+    columns: [left('tenant', true), left('name'), left('keys'), left('limits'), left('from'), left('commit')],
     row: (item, layout) => [
       text(item, 'tenantId', 'id'),
       optional(item, 'displayName'),
       keysText(of(item, 'keys')),
+      limitsText(of(item, 'limits')),
       optional(item, 'source'),
       commitCell(item, layout),
     ],
@@ -240,6 +241,12 @@ function keysText(keys: unknown): string {
   return (keys as Item[])
     .map((key) => `${String(key['keyId'] ?? key['id'] ?? unknown)}${of(key, 'revoked') === true ? ' (revoked)' : ''}`)
     .join(', ');
+}
+
+function limitsText(limits: unknown): string {
+  if (!Array.isArray(limits)) return unknown;
+  if (limits.length === 0) return 'none';
+  return (limits as Item[]).map((limit) => `${String(limit['limitId'])}: ${String(limit['amount'])}`).join(', ');
 }
 
 const names: Readonly<Record<ListName, string>> = {

@@ -69,7 +69,8 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
 }
 
 function wantedCount({ replicas, policies, tenants }: DesiredConfiguration): number {
-  return replicas.length + policies.length + tenants.length + tenants.reduce((sum, { keys }) => sum + keys.length, 0);
+  const parts = tenants.reduce((sum, { keys, limits = [] }) => sum + keys.length + (limits.length > 0 ? 1 : 0), 0);
+  return replicas.length + policies.length + tenants.length + parts;
 }
 
 function subjectOf({ aggregate, id }: Planned): string {
@@ -110,6 +111,8 @@ async function send(core: Core, step: Planned, asked: Asked): Promise<{ seq: num
       const { tenantId, keyId, reason } = wanted;
       return await command(core, 'tenancy.RevokeKey', { tenantId, keyId, reason }, asked);
     }
+    case 'SetLimits':
+      return await command(core, 'tenancy.SetLimits', { tenantId: wanted.tenantId, limits: [...wanted.limits] }, asked);
     default:
       throw new CodedError('APPLY_INVALID', `a plan never holds ${wanted.type}`);
   }

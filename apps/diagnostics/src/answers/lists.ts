@@ -15,6 +15,7 @@ import {
   policyItems,
   replicaItems,
   requestItem,
+  limitItems,
   tenantItems,
 } from '#libs/domain/diag';
 import { errorText } from '#libs/kernel';
@@ -104,6 +105,8 @@ export async function listPolicies(core: Core, query: ListQuery): Promise<ListAn
 export async function listTenants(core: Core, query: ListQuery): Promise<ListAnswer<TenantItem>> {
   const rows = async ({ tenants }: Readers): Promise<TenantItem[]> => {
     const [list, keys] = [await tenants.list(), await tenants.keys()];
+    // Rows hold no limits: what the log says of them now.
+    const { fleet } = (await core.fold.at()).state;
     return list.map((row) => ({
       tenantId: row.tenantId,
       displayName: row.displayName ?? '',
@@ -112,6 +115,7 @@ export async function listTenants(core: Core, query: ListQuery): Promise<ListAns
       version: row.version,
       commitId: row.commitId,
       keys: keys.filter(({ tenantId }) => tenantId === row.tenantId).map(keyOfRow),
+      limits: limitItems(fleet.tenants.get(row.tenantId)),
     }));
   };
   return await fromRowsOrFold(core, query, 'configuration', rows, tenantItems);

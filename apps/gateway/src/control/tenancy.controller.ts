@@ -33,6 +33,13 @@ export class TenancyController {
     return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
   }
 
+  @MessagePattern('tenancy.SetLimits')
+  async setLimits(@Payload() message: tenancy.SetLimits, @Ctx() context: MessageContext): Promise<Receipt> {
+    const { tenantId, limits } = message;
+    const command = { type: 'SetLimits', tenantId, limits } as const;
+    return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
+  }
+
   @MessagePattern('tenancy.RevokeKey')
   async revoke(@Payload() message: tenancy.RevokeKey, @Ctx() context: MessageContext): Promise<Receipt> {
     const { tenantId, keyId, reason } = message;

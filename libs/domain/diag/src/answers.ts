@@ -239,6 +239,19 @@ export interface KeyItem {
   readonly seq: number;
 }
 
+export interface LimitItem {
+  readonly limitId: string;
+  /** Empty: each key of the tenant. */
+  readonly keyId: string;
+  readonly models: readonly string[];
+  readonly per: readonly ('key' | 'user' | 'model')[];
+  /** "requests", "tokens", "concurrent" … */
+  readonly metric: string;
+  /** 0 where it has none. */
+  readonly windowMs: number;
+  readonly amount: number;
+}
+
 export interface TenantItem {
   readonly tenantId: string;
   readonly displayName: string;
@@ -247,6 +260,7 @@ export interface TenantItem {
   readonly version: number;
   readonly commitId: string;
   readonly keys: readonly KeyItem[];
+  readonly limits: readonly LimitItem[];
 }
 
 export interface RequestItem {

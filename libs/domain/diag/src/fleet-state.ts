@@ -1,5 +1,5 @@
 import { toJson } from '@bufbuild/protobuf';
-import { route, type tenancy } from '#libs/contracts';
+import { route, tenancy } from '#libs/contracts';
 import type { DecodedCommit, DecodedEvent } from '#libs/event-log';
 import type { Json } from './json.ts';
 import { enumName } from './json.ts';
@@ -28,7 +28,10 @@ export function emptyFleetState(): FleetState {
 
 interface Edit {
   put(kind: StateKind, id: string, fields: Record<string, Json>): void;
+  /** Of what is there; else nothing. */
   patch(kind: StateKind, id: string, fields: Record<string, Json>): void;
+  /** Keeps the other fields of what is there. */
+  merge(kind: StateKind, id: string, fields: Record<string, Json>): void;
   drop(kind: StateKind, id: string): void;
   dropAll(kind: StateKind, prefix: string): void;
 }
@@ -87,7 +90,11 @@ function apply({ type, data }: DecodedEvent, id: string, edit: Edit): void {
       return edit.drop('policies', id);
     case 'TenantRegistered': {
       const { displayName, source } = data as tenancy.TenantRegistered;
-      return edit.put('tenants', id, { displayName, source });
+      return edit.merge('tenants', id, { displayName, source });
+    }
+    case 'LimitsSet': {
+      const { limits } = toJson(tenancy.LimitsSetSchema, data as tenancy.LimitsSet) as { limits?: Json };
+      return edit.merge('tenants', id, { limits: limits ?? [] });
     }
     case 'TenantRemoved':
       edit.dropAll('keys', `${id}/`);
@@ -118,6 +125,9 @@ export function evolveFleet(state: FleetState, commit: DecodedCommit): FleetStat
       const before = of[kind].get(id);
       if (before !== undefined) of[kind].set(id, { id, ...place, fields: { ...before.fields, ...fields } });
     },
+    merge: (kind, id, fields) => {
+      of[kind].set(id, { id, ...place, fields: { ...of[kind].get(id)?.fields, ...fields } });
+    },
     drop: (kind, id) => void of[kind].delete(id),
     dropAll: (kind, prefix) => {
       for (const id of of[kind].keys()) if (id.startsWith(prefix)) of[kind].delete(id);
@@ -143,7 +153,7 @@ export function stateJson(state: FleetState): StateJson {
 }
 
 /** Raised when `evolveFleet` folds the same commits into something else: older snapshots are then thrown away. */
-export const fleetFoldVersion = 1;
+export const fleetFoldVersion = 2;
 
 /** The state that `stateJson` told. @throws TypeError where it did not */
 export function fleetStateFromJson(json: StateJson): FleetState {

@@ -6,6 +6,7 @@ export type {
   FailedLine,
   KeyAnswer,
   KeyItem,
+  LimitItem,
   ListAnswer,
   LogAnswer,
   NotaryAnswer,
@@ -47,7 +48,7 @@ export {
   stateKinds,
 } from './fleet-state.ts';
 export type { ListedState } from './list-items.ts';
-export { policyItems, replicaItems, requestItem, tenantItems } from './list-items.ts';
+export { limitItems, policyItems, replicaItems, requestItem, tenantItems } from './list-items.ts';
 export type { Json } from './json.ts';
 export { enumName, known } from './json.ts';
 export type { Moment } from './moment.ts';

@@ -1,4 +1,4 @@
-import type { KeyItem, PolicyItem, ReplicaItem, RequestItem, TenantItem } from './answers.ts';
+import type { KeyItem, LimitItem, PolicyItem, ReplicaItem, RequestItem, TenantItem } from './answers.ts';
 import type { RequestExplanation } from './explain-request.ts';
 import type { FleetState, StateEntry } from './fleet-state.ts';
 
@@ -69,6 +69,30 @@ function keyItem(entry: StateEntry): KeyItem {
   };
 }
 
+interface LimitJson {
+  readonly limitId?: string;
+  readonly keyId?: string;
+  readonly models?: string[];
+  readonly perKey?: boolean;
+  readonly perUser?: boolean;
+  readonly perModel?: boolean;
+  readonly metric?: string;
+  readonly windowMs?: number;
+  readonly amount?: number;
+}
+
+/** A tenant's limits; none of one that is not there. */
+export function limitItems(tenant: StateEntry | undefined): LimitItem[] {
+  return ((tenant?.fields['limits'] ?? []) as unknown as LimitJson[]).map((limit) => {
+    const { limitId = '', keyId = '', models = [], metric = '', windowMs = 0, amount = 0 } = limit;
+    const per = (['key', 'user', 'model'] as const).filter(
+      (_part, index) => [limit.perKey, limit.perUser, limit.perModel][index] === true,
+    );
+    const plain = metric.replace('LIMIT_METRIC_', '').toLowerCase();
+    return { limitId, keyId, models, per, metric: plain, windowMs, amount };
+  });
+}
+
 /** Tenants with their keys; of a key never more than its name. */
 export function tenantItems({ tenants, keys }: ListedState): TenantItem[] {
   const byTenant = new Map<string, KeyItem[]>();
@@ -84,6 +108,7 @@ export function tenantItems({ tenants, keys }: ListedState): TenantItem[] {
     version: entry.version,
     commitId: entry.commitId,
     keys: byTenant.get(entry.id) ?? [],
+    limits: limitItems(entry),
   }));
 }
 

@@ -100,6 +100,14 @@ describe('the fleet as lists', () => {
     expect(JSON.stringify(items)).not.toContain('ab"');
   });
 
+  test('limits of a tenant stay when it is named anew', () => {
+    const limits = [{ limitId: 'rpm', metric: 1, windowMs: 60_000, amount: 5, perUser: true }];
+    const limited = fold(tenant('t'), ['tenancy', 'tenant', 't', 'LimitsSet', { tenantId: 't', limits }], tenant('t'));
+    expect(tenantItems(limited)[0]!.limits).toEqual([
+      { limitId: 'rpm', keyId: '', models: [], per: ['user'], metric: 'requests', windowMs: 60_000, amount: 5 },
+    ]);
+  });
+
   test('a removed tenant takes its keys along, and no other', () => {
     const gone = fold(tenant('t'), tenant('t2'), key('t', 'k'), key('t2', 'k'), [
       'tenancy',

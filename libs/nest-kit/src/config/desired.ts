@@ -1,6 +1,8 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { route, type tenancy } from '#libs/contracts';
 import { fnv1a32 } from '#libs/kernel';
+import type { DesiredLimit } from './desired-limits.ts';
+import { tenantLimits } from './desired-limits.ts';
 import type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
 
 /** What a configuration asks for, in the words of the contracts. The gateway turns the difference into commits. */
@@ -14,6 +16,8 @@ export interface DesiredTenantConfig {
   readonly tenantId: string;
   readonly displayName: string;
   readonly keys: readonly Omit<MessageInitShape<typeof tenancy.KeyIssuedSchema>, 'tenantId' | '$typeName'>[];
+  /** None where it is not given. */
+  readonly limits?: readonly DesiredLimit[] | undefined;
 }
 
 const engineKinds: Record<NonNullable<ReplicaConfig['engine']>, route.EngineKind> = {
@@ -78,6 +82,7 @@ function tenant(given: TenantConfig): DesiredTenantConfig {
       models: key.models,
       expiresAtMs: key.expires === undefined ? 0 : Date.parse(key.expires),
     })),
+    limits: tenantLimits(given).map(({ limit }) => limit),
   };
 }
 

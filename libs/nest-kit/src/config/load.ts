@@ -5,7 +5,8 @@ import type { z } from 'zod';
 import { fromAibrix } from './aibrix.ts';
 import type { ConfigProblem } from './problem-list.ts';
 import { ConfigInvalid } from './problem-list.ts';
-import type { LintelConfig } from './schema.ts';
+import { tenantLimits } from './desired-limits.ts';
+import type { LintelConfig, TenantConfig } from './schema.ts';
 import { aibrixSchema, configSchema } from './schema.ts';
 
 const fileBytesMax = 4 * 1024 * 1024;
@@ -119,6 +120,7 @@ function crossChecks(config: LintelConfig): { path: PropertyKey[]; message: stri
     ['tenants'],
     'key',
   );
+  for (const [index, tenant] of config.tenants.entries()) problems.push(...limitChecks(tenant, ['tenants', index]));
   for (const [index, policy] of config.policies.entries()) {
     if (policy.profiles[policy.defaultProfile] !== undefined) continue;
     const meant = closest(policy.defaultProfile, Object.keys(policy.profiles));
@@ -128,6 +130,19 @@ function crossChecks(config: LintelConfig): { path: PropertyKey[]; message: stri
     });
   }
   return problems;
+}
+
+/** Limits that count the same cannot be told apart, by a client or in the log. */
+function limitChecks(tenant: TenantConfig, at: PropertyKey[]): { path: PropertyKey[]; message: string }[] {
+  const seen = new Set<string>();
+  return tenantLimits(tenant).flatMap(({ limit: { limitId = '' }, path }) => {
+    if (!seen.has(limitId)) {
+      seen.add(limitId);
+      return [];
+    }
+    const message = `"${limitId}" is limited twice; give one of them an id, or take it away`;
+    return [{ path: [...at, ...path], message }];
+  });
 }
 
 /** @throws CONFIG_UNREADABLE, CONFIG_INVALID */

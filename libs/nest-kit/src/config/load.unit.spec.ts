@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { ConfigInvalid, parseConfig } from './index.ts';
+import { ConfigInvalid, desiredOf, parseConfig } from './index.ts';
 
 function problemsOf(text: string): readonly { line: number; message: string; suggestion?: string | undefined }[] {
   try {
@@ -42,6 +42,45 @@ describe('lintel.yaml', () => {
   test('every mistake is named at once', () => {
     const text = 'port: 99999\nreplicas:\n  - url: ftp://x\n    role: prefil\ntenants:\n  - id: "a b"\n';
     expect(problemsOf(text).map(({ line }) => line)).toEqual([1, 3, 4, 6]);
+  });
+
+  test('limits become one each, named by what they are', () => {
+    const limits = [
+      { requests: { minute: 60, day: 1000 }, per: ['user'] },
+      { id: 'gold', models: ['m'], concurrent: 4, maxTokens: 9 },
+    ];
+    const keys = [{ id: 'ci', sha256: 'a'.repeat(64), limits: [{ tokens: { hour: 5 } }] }];
+    const config = parseConfig(JSON.stringify({ tenants: [{ id: 't', limits, keys }] }), 'lintel.yaml');
+    const [tenant] = desiredOf(config, 'test').tenants;
+    expect(tenant!.limits!.map(({ limitId, keyId, amount, windowMs }) => [limitId, keyId, amount, windowMs])).toEqual([
+      ['requests/minute per user', '', 60, 60_000],
+      ['requests/day per user', '', 1000, 86_400_000],
+      ['gold concurrent of m', '', 4, 0],
+      ['gold maxTokens of m', '', 9, 0],
+      ['key ci tokens/hour', 'ci', 5, 3_600_000],
+    ]);
+    expect(tenant!.limits![0]).toMatchObject({ perUser: true, perKey: false, perModel: false });
+  });
+
+  test('limits that bound nothing, count the same or are no whole numbers are named with their lines', () => {
+    const text = [
+      'tenants:',
+      '  - id: t',
+      '    limits:',
+      '      - per: [user]',
+      '      - requests: { minute: 1.5 }',
+      '      - requests: { minute: 1, fortnight: 1 }',
+    ].join('\n');
+    expect(problemsOf(text).map(({ line, message }) => [line, message.replace(/:.*/s, '')])).toEqual([
+      [4, 'tenants.0.limits.0'],
+      [5, 'tenants.0.limits.1.requests.minute'],
+      [6, 'tenants.0.limits.2.requests'],
+    ]);
+    const twice = 'tenants:\n  - id: t\n    limits:\n      - concurrent: 1\n      - concurrent: 2\n';
+    expect(problemsOf(twice)).toEqual([
+      expect.objectContaining({ line: 5, message: expect.stringContaining('"concurrent" is limited twice') }),
+    ]);
+    expect(problemsOf(twice.replace('- concurrent: 2', '- { id: b, concurrent: 2 }'))).toEqual([]);
   });
 
   test('a broken YAML has its line', () => {

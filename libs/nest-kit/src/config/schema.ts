@@ -28,6 +28,45 @@ const replica = z.strictObject({
     .optional(),
 });
 
+const amount = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** Amounts by the length of their window. */
+const windows = z.strictObject({
+  second: amount.optional(),
+  minute: amount.optional(),
+  hour: amount.optional(),
+  day: amount.optional(),
+});
+
+export const limitParts = ['key', 'user', 'model'] as const;
+export const limitMetrics = ['requests', 'inputTokens', 'outputTokens', 'tokens'] as const;
+
+const limit = z
+  .strictObject({
+    /** Tells apart limits that would else be named alike. */
+    id: id.optional(),
+    /** Each of these has the whole amount for itself; without any the tenant (or the key) has it in all. */
+    per: z.array(z.enum(limitParts)).default([]),
+    /** Models that it counts; none is all. */
+    models: z.array(z.string().min(1)).default([]),
+    requests: windows.optional(),
+    inputTokens: windows.optional(),
+    outputTokens: windows.optional(),
+    /** Input and output together. */
+    tokens: windows.optional(),
+    /** Requests under way at once. */
+    concurrent: amount.optional(),
+    /** Output tokens that one request may ask for. */
+    maxTokens: amount.optional(),
+  })
+  .refine(
+    (given) =>
+      given.concurrent !== undefined ||
+      given.maxTokens !== undefined ||
+      limitMetrics.some((metric) => Object.keys(given[metric] ?? {}).length > 0),
+    `must bound something: ${limitMetrics.join(', ')} (each by second, minute, hour or day), concurrent or maxTokens`,
+  );
+
 const key = z.strictObject({
   id,
   /** The key itself never stands in a file: its sha256 does. `lintel key hash` prints it. */
@@ -35,12 +74,15 @@ const key = z.strictObject({
   name: z.string().default(''),
   models: z.array(z.string().min(1)).default([]),
   expires: z.iso.datetime({ offset: true }).optional(),
+  /** For this key, beside the tenant's. */
+  limits: z.array(limit).default([]),
 });
 
 const tenant = z.strictObject({
   id,
   name: z.string().default(''),
   keys: z.array(key).default([]),
+  limits: z.array(limit).default([]),
 });
 
 const profile = z.strictObject({
@@ -99,4 +141,5 @@ export const aibrixSchema = z.strictObject({
 export type LintelConfig = z.output<typeof configSchema>;
 export type ReplicaConfig = LintelConfig['replicas'][number];
 export type PolicyConfig = LintelConfig['policies'][number];
+export type LimitConfig = TenantConfig['limits'][number];
 export type TenantConfig = LintelConfig['tenants'][number];
