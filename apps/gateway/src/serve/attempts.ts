@@ -13,6 +13,7 @@ import type { Refusal } from './errors.ts';
 import { errorEvent } from './errors.ts';
 import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
 import { listenToDrain } from './listening.ts';
+import type { Once } from './once.ts';
 import type { Plane } from './plane.ts';
 import type { Charge } from '../quota/index.ts';
 import type { Account } from './record.ts';
@@ -37,6 +38,8 @@ export interface Asker {
   readonly startMs: number;
   /** When the client waits no longer. */
   readonly expiresMs: number;
+  /** Undefined where the answer need not be kept. */
+  readonly once: Once | undefined;
   /** Since `startMs`. */
   readonly elapsedMs: number;
   /** Nothing more may be written. */
@@ -314,6 +317,7 @@ export class Attempts implements Caller {
       }
       this.#commit(attempt, answer, atMs, chunk.length === answer.length);
     }
+    this.#asker.once?.feed(chunk);
     this.#asker.deadlineMs = nowMs + this.#plane.limits.idleTimeoutMs;
     if (chunk.length === answer.length && chunk.length <= joinBytesMax && answer.sse === undefined) {
       // The whole body at once: its end follows in this very turn, and head and body go out in one write.
@@ -352,6 +356,7 @@ export class Attempts implements Caller {
       if (outcome === Outcome.COMPLETED) this.#asker.settle(outcome, '', '');
       else this.#asker.settle(outcome, 'upstream_error', `The engine answered ${answer.status}.`);
     }
+    this.#asker.once?.whole(this.#asker.nowMs());
     this.#asker.awaitEnd();
     if (this.#whole !== '') this.#asker.response.end(this.#whole, 'latin1');
     else this.#asker.response.end(this.#framed ? lastChunk : undefined);
@@ -382,6 +387,7 @@ export class Attempts implements Caller {
     this.#asker.releaseBody();
     attempt.firstByteMs = this.#asker.account.firstByteMs = atMs;
     this.#asker.account.httpStatus = answer.status;
+    this.#asker.once?.head(answer.status, answer.headers);
     // Of an answer that is still to come nobody knows yet how it ends.
     const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
     appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);

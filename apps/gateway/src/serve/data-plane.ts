@@ -11,6 +11,7 @@ import type { Target } from './endpoints.ts';
 import { modelsEndpoint, otherEndpoint, targetOf } from './endpoints.ts';
 import * as errors from './errors.ts';
 import { Exchange } from './exchange.ts';
+import { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import { serveLimits } from './limits.ts';
 import { ServeMetrics } from './metrics.ts';
@@ -72,6 +73,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly rates = new RateLimit();
   readonly quotas: QuotaGate | undefined;
   readonly holders: ResponseHolders;
+  readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
   readonly tracing = new ServeTracing();
   readonly active = new ActiveList<Exchange>();
@@ -96,6 +98,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.quotas = options.quotas === undefined ? undefined : new QuotaGate(options.quotas, this.compat);
     this.limits = { ...serveLimits, ...options.limits };
     this.holders = new ResponseHolders(this.limits.responseHoldersMax);
+    this.idempotency = new Idempotency(this.limits);
     this.scanner = new BodyScanner(this.limits);
     this.picks = new Picks({ capture: options.record !== undefined, seed: environment.rng.uint32() });
     this.selectors = new Selectors(this.limits.selectorLengthMax);
@@ -166,7 +169,9 @@ class HttpDataPlane implements DataPlane, Plane {
     const nowMs = this.#nowMs();
     this.active.forEach((exchange) => exchange.sweep(nowMs));
     for (const pool of this.#pools.values()) pool.sweep();
-    if (++this.#sweeps % goneSweeps === 0) this.#forgetGone();
+    if (++this.#sweeps % goneSweeps !== 0) return;
+    this.#forgetGone();
+    this.idempotency.sweep(nowMs);
   }
 
   /** A replica is known by its object: one registered anew is another. */

@@ -233,6 +233,20 @@ export const draining: Refusal = {
   close: true,
 };
 
+export const invalidIdempotencyKey: Refusal = badRequest(
+  'invalid_idempotency_key',
+  'idempotency-key must be 1 to 255 visible ASCII characters.',
+  'idempotency-key',
+);
+
+export const idempotencyConflict: Refusal = {
+  status: 422,
+  code: 'idempotency_key_reused',
+  message: 'This idempotency-key came with another request before. Use a new key for a new request.',
+  param: 'idempotency-key',
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+};
+
 export const invalidTimeout: Refusal = badRequest(
   'invalid_request_timeout',
   'x-request-timeout-ms must be a whole number of milliseconds from 1 to 86400000.',

@@ -15,6 +15,9 @@ import { anthropicErrorBody, errorBody } from './errors.ts';
 import { single } from './headers.ts';
 import { keyOf } from './keys.ts';
 import type { Charge } from '../quota/index.ts';
+import { Once } from './once.ts';
+import type { KeptAnswer, Waiter } from './idempotency.ts';
+import { soundKey } from './idempotency.ts';
 import type { Plane } from './plane.ts';
 import { closeBooks } from './books.ts';
 import { Account } from './record.ts';
@@ -33,7 +36,7 @@ const never = Number.POSITIVE_INFINITY;
  * One request from its first byte to its record, on the client's side: who asks, what, and the end. `Attempts` is the engines' side.
  * Every path ends in `#finish`, once.
  */
-export class Exchange implements Asker, Listening, Listed {
+export class Exchange implements Asker, Listening, Listed, Waiter {
   place = -1;
   readonly requestId: string;
   readonly account = new Account();
@@ -49,6 +52,7 @@ export class Exchange implements Asker, Listening, Listed {
   charge: Charge | undefined;
   deadlineMs = never;
   expiresMs = never;
+  once: Once | undefined;
   readonly #plane: Plane;
   readonly #receivedAtMs: number;
   #finished = false;
@@ -223,6 +227,10 @@ export class Exchange implements Asker, Listening, Listed {
     const first = this.#first ?? noBody;
     this.body = this.#more === undefined ? first : Buffer.concat([first, ...this.#more]);
     this.#first = this.#more = undefined;
+    this.#start(streamed);
+  }
+
+  #start(streamed: boolean): void {
     try {
       const attempts = this.#route(streamed);
       if (attempts !== undefined) this.#reserve(attempts);
@@ -254,9 +262,54 @@ export class Exchange implements Asker, Listening, Listed {
     const replicas = replicasOf(plane, scanner.model, this.#key);
     if ('outcome' in replicas) return this.#stop(replicas);
     this.#modelKnown = true;
+    if (!this.#hasTurn()) return undefined;
     const before = scanner.previousResponseId;
     const held = before === '' ? replicas : holding(plane, replicas, before, account.tenantId);
     return 'outcome' in held ? this.#stop(held) : this.#routeTo(scanner, held);
+  }
+
+  /** False where another request with the same idempotency key is under way, was answered, or was another request. */
+  #hasTurn(): boolean {
+    const key = single(this.request.headers['idempotency-key']);
+    if (key === undefined || this.account.stream || this.once !== undefined) return true;
+    if (!soundKey(key)) return this.refuse(errors.invalidIdempotencyKey);
+    const { idempotency, limits } = this.#plane;
+    const { path, query } = this.target;
+    const { tenantId } = this.account;
+    const about = { key, tenantId, headers: this.request.headers };
+    this.once = new Once(idempotency, limits.idempotencyAnswerBytesMax, about, path + query, this.body);
+    const turn = this.once.begin(this, this.nowMs());
+    if (turn === 'first') return true;
+    if (turn === 'conflict') return this.refuse(errors.idempotencyConflict);
+    if (turn === 'full') return this.refuse(errors.overCapacity('as many idempotency keys as it can'));
+    if (turn !== 'waits') this.answered(turn);
+    return false;
+  }
+
+  /** The answer to the same request before. */
+  answered({ status, headers, body }: KeptAnswer): void {
+    if (this.closed) return;
+    const ok = status < 400;
+    this.settle(
+      ok ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR,
+      ok ? '' : 'upstream_error',
+      ok ? '' : `Kept: ${status}.`,
+    );
+    this.account.httpStatus = status;
+    const out = ['idempotent-replayed', 'true', 'content-length', String(body.length)];
+    for (let index = 0; index + 1 < headers.length; index += 2) {
+      const name = headers[index] as string;
+      if (name.toLowerCase() !== 'content-length') out.push(name, headers[index + 1] as string);
+    }
+    appendOwnHeaders(out, this.requestId, undefined, undefined, this.account.outcome);
+    this.awaitEnd();
+    this.response.writeHead(status, out);
+    this.response.end(body);
+  }
+
+  promoted(): void {
+    this.once?.promoted();
+    this.#start(false);
   }
 
   /** What is asked for by a response's id: only the replica that holds it has it. */
@@ -481,6 +534,7 @@ export class Exchange implements Asker, Listening, Listed {
     const { account } = this;
     plane.active.remove(this);
     this.releaseBody();
+    this.once?.over(this, this.nowMs());
     const { outcome, usage } = account;
     this.charge?.close({ outcome, usage, reached: account.attempts.length > 0 });
     account.totalMs = this.elapsedMs;

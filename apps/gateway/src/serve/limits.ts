@@ -42,6 +42,12 @@ export interface ServeLimits {
   readonly endUserLengthMax: number;
   readonly sessionKeyBytesMax: number;
   readonly selectorLengthMax: number;
+  /** Idempotency keys remembered; requests that wait behind one of them; how long, and how much of, answers are kept. */
+  readonly idempotencyKeysMax: number;
+  readonly idempotencyWaitersMax: number;
+  readonly idempotencyKeptMs: number;
+  readonly idempotencyAnswerBytesMax: number;
+  readonly idempotencyBytesMax: number;
   /** Responses whose replica is remembered. */
   readonly responseHoldersMax: number;
   /** Distinct model names in metrics. */
@@ -78,6 +84,11 @@ export const serveLimits: ServeLimits = {
   endUserLengthMax: 256,
   sessionKeyBytesMax: 256,
   selectorLengthMax: 1024,
+  idempotencyKeysMax: 10_000,
+  idempotencyWaitersMax: 64,
+  idempotencyKeptMs: 600_000,
+  idempotencyAnswerBytesMax: 1024 * 1024,
+  idempotencyBytesMax: 64 * 1024 * 1024,
   responseHoldersMax: 65_536,
   modelLabelsMax: 200,
 };

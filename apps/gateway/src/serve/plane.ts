@@ -6,6 +6,7 @@ import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import type { ActiveList } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
 import type { Exchange } from './exchange.ts';
+import type { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import type { ServeMetrics } from './metrics.ts';
 import type { Picks } from './picks.ts';
@@ -35,6 +36,7 @@ export interface Plane {
   /** Undefined: limits are not held. */
   readonly quotas: QuotaGate | undefined;
   readonly holders: ResponseHolders;
+  readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
   readonly tracing: ServeTracing;
   readonly active: ActiveList<Exchange>;
