@@ -30,6 +30,7 @@ import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listen } from './http-server.ts';
 import { quotasOf } from './quota/index.ts';
 import { createDataPlane } from './serve/data-plane.ts';
+import { trustOf } from './upstream-trust.ts';
 
 export interface GatewayOptions {
   readonly host: string;
@@ -46,6 +47,10 @@ export interface GatewayOptions {
   readonly compat?: 'aibrix';
   readonly logger: Logger;
   readonly environment?: Environment;
+  /** PEM text of authorities that may certify replicas behind https, besides the well-known ones. */
+  readonly upstreamCa?: string | undefined;
+  /** Ask engines for the usage of streams though the client did not; default true. */
+  readonly streamUsage?: boolean;
   /** Decision records; default true. */
   readonly recording?: boolean;
 }
@@ -63,7 +68,7 @@ export interface RunningGateway {
 /**
  * The gateway inside this process. Resolves when the port is open and the log was read; where the broker stays away longer than
  * `bringUpMsMax` it resolves all the same, /ready says what is missing, and it goes on trying.
- * @throws INSTANCE_INVALID · PORT_TAKEN · ADDRESS_UNUSABLE · SPOOL_UNUSABLE
+ * @throws INSTANCE_INVALID · UPSTREAM_CA_INVALID · PORT_TAKEN · ADDRESS_UNUSABLE · SPOOL_UNUSABLE
  */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   const { host, instance, home, broker, open, compat, logger, environment = systemEnvironment } = options;
@@ -72,6 +77,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       advice: 'Give --instance 1 to 64 letters, digits, "_" or "-".',
     });
   }
+  const trust = options.upstreamCa === undefined ? undefined : trustOf(options.upstreamCa);
   const say = (line: string): void => logger.warn(line);
   const bootId = environment.ids.uuid();
   const registry = new EventRegistry();
@@ -98,6 +104,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     issue: async (id, command, how) => await commands.handle(replica, id, command, how),
     routeSeq: () => folds.route.seq,
     log: say,
+    trust,
   });
   exposeReplicas(fleet, metrics, nowMs);
   exposeFolds(folds, metrics);
@@ -111,6 +118,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     open,
     compat,
+    trust,
+    streamUsage: options.streamUsage ?? true,
     quotas,
   });
   let answering = false;

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
 import { createLogger, startTracing } from '#libs/observability';
@@ -61,12 +61,25 @@ async function main(): Promise<void> {
     logger,
     environment,
     recording: options.recording,
+    upstreamCa: options.upstreamCa === undefined ? undefined : await readCa(options.upstreamCa),
+    streamUsage: options.streamUsage,
   });
   started.push(() => gateway.stop());
   if (options.config === undefined || loaded === undefined || stopping.signal.aborted) return;
   const file = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);
   started.push(async () => file.stop());
   await file.start();
+}
+
+async function readCa(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new CodedError('UPSTREAM_CA_UNREADABLE', `${file}: ${errorText(cause)}`, {
+      advice: 'Give --upstream-ca a PEM file that the gateway may read.',
+      cause,
+    });
+  }
 }
 
 async function makeHome(home: string): Promise<void> {

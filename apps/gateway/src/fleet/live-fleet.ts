@@ -1,3 +1,4 @@
+import type { SecureContext } from 'node:tls';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { route, subjects } from '#libs/contracts';
 import type { RouteState } from '#libs/domain/route';
@@ -25,6 +26,8 @@ export interface LiveFleetOptions {
   readonly log: (line: string) => void;
   /** Instead of HTTP, for tests. */
   readonly probe?: Probe;
+  /** Whom replicas behind https may be certified by; default: the well-known authorities. */
+  readonly trust?: SecureContext | undefined;
 }
 
 interface Member {
@@ -49,7 +52,7 @@ export class LiveFleet implements Fleet {
     this.#options = options;
     const { gatewayId, bootId, environment, telemetry, issue, routeSeq, log } = options;
     if (options.probe === undefined) {
-      const { probe, close } = createProbe(environment.timers);
+      const { probe, close } = createProbe(environment.timers, options.trust);
       this.#probe = probe;
       this.#closeProbe = close;
     } else {

@@ -1,3 +1,4 @@
+import type { SecureContext } from 'node:tls';
 import { Agent } from 'undici';
 import type { Timers } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
@@ -20,12 +21,12 @@ export type Probe = (
  * GET with every bound: connect, headers, body size, and one deadline over all. Redirects are not followed: what they point to is
  * not the replica. One connection for each replica, apart from those of the data plane.
  */
-export function createProbe(timers: Timers): { probe: Probe; close(): Promise<void> } {
+export function createProbe(timers: Timers, trust?: SecureContext): { probe: Probe; close(): Promise<void> } {
   const { pollTimeoutMs, pollHeaderBytesMax } = fleetLimits;
   const agent = new Agent({
     connections: 1,
     pipelining: 1,
-    connect: { timeout: pollTimeoutMs },
+    connect: { timeout: pollTimeoutMs, ...(trust === undefined ? {} : { secureContext: trust }) },
     headersTimeout: pollTimeoutMs,
     bodyTimeout: pollTimeoutMs,
     maxHeaderSize: pollHeaderBytesMax,

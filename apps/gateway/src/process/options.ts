@@ -17,6 +17,9 @@ export interface ProcessOptions {
   readonly open: boolean | undefined;
   readonly compat: 'aibrix' | undefined;
   readonly recording: boolean;
+  /** File of authorities for replicas behind https. */
+  readonly upstreamCa: string | undefined;
+  readonly streamUsage: boolean;
 }
 
 interface Flags {
@@ -30,6 +33,8 @@ interface Flags {
   open?: boolean;
   compat?: 'aibrix';
   recording: boolean;
+  upstreamCa?: string;
+  streamUsage: boolean;
 }
 
 export const natsUrlDefault = 'nats://127.0.0.1:4222';
@@ -55,6 +60,11 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
     .option('--open', 'no keys: the authorization of clients goes to the engines unchanged')
     .addOption(new Option('--compat <with>', 'answer as another gateway would').choices(['aibrix']))
     .option('--no-recording', 'keep no decision records')
+    .option(
+      '--upstream-ca <file>',
+      'PEM file of authorities that certify replicas behind https, besides the well-known',
+    )
+    .option('--no-stream-usage', 'do not ask engines for the usage of streams where clients do not')
     .allowExcessArguments(false);
   if (write !== undefined) program.exitOverride().configureOutput({ writeErr: write, writeOut: write });
   const flags = program.parse(argv, { from: 'user' }).opts<Flags>();
@@ -74,6 +84,8 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
     open: flags.open,
     compat: flags.compat,
     recording: flags.recording,
+    upstreamCa: flags.upstreamCa,
+    streamUsage: flags.streamUsage,
   };
 }
 

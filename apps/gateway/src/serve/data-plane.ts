@@ -1,3 +1,4 @@
+import type { SecureContext } from 'node:tls';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Environment, Timer } from '#libs/kernel';
 import type { Logger, Registry } from '#libs/observability';
@@ -41,6 +42,8 @@ export interface DataPlaneOptions {
   readonly streamUsage?: boolean;
   /** Undefined: limits are not held. */
   readonly quotas?: Quotas | undefined;
+  /** Whom replicas behind https may be certified by; default: the well-known authorities. */
+  readonly trust?: SecureContext | undefined;
   readonly limits?: Partial<ServeLimits>;
 }
 
@@ -80,6 +83,7 @@ class HttpDataPlane implements DataPlane, Plane {
   heldBytes = 0;
   draining = false;
   readonly #pools = new Map<FleetReplica, ReplicaPool>();
+  readonly #trust: SecureContext | undefined;
   readonly #nowMs: () => number;
   readonly #servers = new Set<Server>();
   #sweeper: Timer | undefined;
@@ -102,6 +106,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.scanner = new BodyScanner(this.limits);
     this.picks = new Picks({ capture: options.record !== undefined, seed: environment.rng.uint32() });
     this.selectors = new Selectors(this.limits.selectorLengthMax);
+    this.#trust = options.trust;
     this.#nowMs = () => environment.clock.monotonicMs();
     this.metrics = new ServeMetrics(options.metrics, this.limits.modelLabelsMax, {
       inflight: () => this.active.size,
@@ -141,7 +146,7 @@ class HttpDataPlane implements DataPlane, Plane {
   pool(replica: FleetReplica): ReplicaPool {
     let pool = this.#pools.get(replica);
     if (pool === undefined) {
-      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs);
+      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs, this.#trust);
       this.#pools.set(replica, pool);
     }
     return pool;

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { connect, isIP } from 'node:net';
+import type { SecureContext } from 'node:tls';
 import { connect as connectTls } from 'node:tls';
 import type { ResponseSink } from './response-parser.ts';
 import { ResponseParser } from './response-parser.ts';
@@ -30,6 +31,8 @@ export interface Target {
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
+  /** Whom its certificate may be from; undefined is the well-known authorities. */
+  readonly trust: SecureContext | undefined;
 }
 
 /** A pool as its connections see it. */
@@ -64,7 +67,13 @@ export class UpstreamConnection implements ResponseSink {
     this.#parser = new ResponseParser(limits);
     const { host, port } = target;
     if (target.tls) {
-      this.#socket = connectTls({ host, port, ALPNProtocols: ['http/1.1'], servername: isIP(host) === 0 ? host : '' });
+      this.#socket = connectTls({
+        host,
+        port,
+        ALPNProtocols: ['http/1.1'],
+        servername: isIP(host) === 0 ? host : '',
+        ...(target.trust === undefined ? {} : { secureContext: target.trust }),
+      });
       this.#socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     } else {
       this.#socket = connect({ host, port, onread: { buffer: readBuffer, callback: (bytes) => this.#onRead(bytes) } });

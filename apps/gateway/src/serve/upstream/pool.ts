@@ -1,3 +1,4 @@
+import type { SecureContext } from 'node:tls';
 import type { ConnectionOwner, Target } from './connection.ts';
 import { UpstreamConnection } from './connection.ts';
 import type { ConnectionLimits } from './connection.ts';
@@ -9,11 +10,11 @@ export interface PoolLimits extends ConnectionLimits {
 }
 
 /** "http://127.0.0.1:8000" → where to connect. */
-export function targetOf(origin: string): Target {
+export function targetOf(origin: string, trust?: SecureContext): Target {
   const { protocol, hostname, port } = new URL(origin);
   const tls = protocol === 'https:';
   const host = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
-  return { host, port: port === '' ? (tls ? 443 : 80) : Number(port), tls };
+  return { host, port: port === '' ? (tls ? 443 : 80) : Number(port), tls, trust };
 }
 
 /** Connections to one replica. The one used last is used first, so that those not needed grow old and go. */
@@ -26,8 +27,8 @@ export class ReplicaPool implements ConnectionOwner {
   readonly #limits: PoolLimits;
   readonly #nowMs: () => number;
 
-  constructor(origin: string, limits: PoolLimits, nowMs: () => number) {
-    this.#target = targetOf(origin);
+  constructor(origin: string, limits: PoolLimits, nowMs: () => number, trust?: SecureContext) {
+    this.#target = targetOf(origin, trust);
     this.#limits = limits;
     this.#nowMs = nowMs;
   }
