@@ -1,4 +1,6 @@
 export { capacityPerS } from './capacity.ts';
+export type { FairnessOptions, FairnessTenant, NoisyReport, TenantReport } from './fairness/index.ts';
+export { noisyNeighbour, simulateFairness } from './fairness/index.ts';
 export type { ColumnFeed, FeedSet, Observed, PickMoment } from './feeds.ts';
 export { own, polled, polledRate, standardFeeds } from './feeds.ts';
 export { simulateFleet } from './fleet.ts';

@@ -1,6 +1,6 @@
 import type { Entry, Ticket, TurnOrder } from './entry.ts';
 import { PlaceHeap } from './place-heap.ts';
-import { servedBefore, Tenant, tenantSlot } from './tenant.ts';
+import { seenBefore, servedBefore, Tenant, tenantSlot } from './tenant.ts';
 
 /**
  * One band of a pool: virtual token counters after "Fairness in Serving Large Language Models" (Sheng et al., OSDI 2024), with weights,
@@ -13,10 +13,14 @@ export class Band {
   waiting = 0;
   readonly tenants = new Map<string, Tenant>();
   readonly #waiting = new PlaceHeap<Tenant>(tenantSlot.waiting, servedBefore);
-  readonly #idle = new PlaceHeap<Tenant>(tenantSlot.idle, servedBefore);
+  readonly #idle = new PlaceHeap<Tenant>(tenantSlot.idle, seenBefore);
   readonly #order: TurnOrder;
   readonly #tenantsMax: number;
   readonly #skipped: Tenant[] = [];
+  /** Of all tenants seen lately. */
+  #weight = 0;
+  /** Charged and not settled, of all tenants. */
+  #open = 0;
   /** Highest counter that was ever charged: whoever comes while nobody waits starts no lower. */
   #level = 0;
 
@@ -35,16 +39,26 @@ export class Band {
   }
 
   /** The tenant's record, lifted to the level of those that are served now where it has nothing waiting: it cannot hoard. */
-  arrive(id: string): Tenant {
+  arrive(id: string, weight: number, nowMs: number): Tenant {
     const tenant = this.tenants.get(id) ?? this.#join(id);
+    this.#weight += weight - tenant.weight;
+    tenant.weight = weight;
+    tenant.seenMs = nowMs;
+    this.#idle.moved(tenant);
     if (tenant.waiting.size > 0) return tenant;
     const level = this.#waiting.peek()?.counter ?? this.#level;
     if (tenant.counter < level) {
       tenant.counter = level;
       tenant.lifts++;
-      this.#idle.moved(tenant);
     }
     return tenant;
+  }
+
+  /** With one more under way it would have more than its share by weight of what the tenants seen lately have. */
+  beyondShare(id: string, weight: number): boolean {
+    const tenant = this.tenants.get(id);
+    const weights = this.#weight + weight - (tenant?.weight ?? 0);
+    return ((tenant?.open ?? 0) + 1) * weights > (this.#open + 1) * weight;
   }
 
   enqueue(entry: Entry<unknown>): void {
@@ -91,6 +105,7 @@ export class Band {
     tenant.counter += charged;
     if (tenant.counter > this.#level) this.#level = tenant.counter;
     tenant.open++;
+    this.#open++;
     this.#idle.remove(tenant);
     this.#waiting.moved(tenant);
     return { tenant, charged, weight, lifts: tenant.lifts, settled: false };
@@ -106,30 +121,35 @@ export class Band {
     const { tenant } = ticket;
     const more = cost / ticket.weight - ticket.charged;
     tenant.open--;
+    this.#open--;
     if (more > 0 || ticket.lifts === tenant.lifts) tenant.counter = Math.max(0, tenant.counter + more);
     this.#waiting.moved(tenant);
     this.rest(tenant);
   }
 
-  /** With nothing waiting and nothing under way a counter at the level says no more than none at all. */
+  /** With nothing waiting and nothing under way it can be forgotten. */
   rest(tenant: Tenant): void {
     if (tenant.waiting.size === 0 && tenant.open === 0 && !this.#idle.has(tenant)) this.#idle.push(tenant);
-    const level = this.#waiting.peek()?.counter ?? this.#level;
-    for (let next = this.#idle.peek(); next !== undefined && next.counter <= level; next = this.#idle.peek())
+  }
+
+  /** Who came last before `seenMs` and idles. Its counter would say little of now. */
+  forgetBefore(seenMs: number): void {
+    for (let next = this.#idle.peek(); next !== undefined && next.seenMs < seenMs; next = this.#idle.peek())
       this.#forget(next);
   }
 
   #forget(tenant: Tenant): void {
     this.#idle.remove(tenant);
     this.tenants.delete(tenant.id);
+    this.#weight -= tenant.weight;
   }
 
   #join(id: string): Tenant {
     if (this.tenants.size >= this.#tenantsMax) {
-      const least = this.#idle.peek();
+      const longest = this.#idle.peek();
       // More tenants at once than there are counters: those beyond share one.
-      if (least === undefined) return this.tenants.get('') ?? this.#add('');
-      this.#forget(least);
+      if (longest === undefined) return this.tenants.get('') ?? this.#add('');
+      this.#forget(longest);
     }
     return this.#add(id);
   }

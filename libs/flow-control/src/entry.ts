@@ -20,10 +20,10 @@ export interface FlowIdentity {
   /** Estimates until `settle` tells what was used. */
   readonly inputTokens: number;
   readonly outputTokens: number;
+  readonly arrivedMs: number;
 }
 
 export interface FlowRequest<T> extends FlowIdentity {
-  readonly arrivedMs: number;
   /** Longest wait that the queue allows it, ms. */
   readonly waitMsMax: number;
   /** When waiting further is of no use to the client; Infinity where it did not say. */

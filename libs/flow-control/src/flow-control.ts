@@ -66,7 +66,7 @@ export class FlowControl<T> {
     }
   }
 
-  /** The counter of a tenant, undefined where it says no more than none at all. */
+  /** The counter of a tenant, undefined of one that was not seen lately. */
   counterOf({ pool, priority, tenant }: Pick<FlowIdentity, 'pool' | 'priority' | 'tenant'>): number | undefined {
     const bands = this.#pools.get(pool)?.bands ?? [];
     return bands.find((band) => band.priority === this.#banded(priority))?.tenants.get(tenant)?.counter;
@@ -75,7 +75,7 @@ export class FlowControl<T> {
   /** A request that needs not wait: its service counts all the same. The caller knows that there is room and nobody before it. */
   pass(identity: FlowIdentity): Ticket {
     const band = this.#pool(identity.pool).band(this.#banded(identity.priority));
-    const tenant = band.arrive(identity.tenant);
+    const tenant = band.arrive(identity.tenant, weightOf(identity), identity.arrivedMs);
     this.offered++;
     this.ended.Dispatched++;
     return band.charge(tenant, this.#cost(identity.inputTokens, identity.outputTokens), weightOf(identity));
@@ -84,17 +84,16 @@ export class FlowControl<T> {
   offer(request: FlowRequest<T>): Offered<T> {
     const pool = this.#pool(request.pool);
     const band = pool.band(this.#banded(request.priority));
-    const entry = new Entry(request, this.#sequence++, band.priority, band.arrive(request.tenant));
+    const tenant = band.arrive(request.tenant, weightOf(request), request.arrivedMs);
+    const entry = new Entry(request, this.#sequence++, band.priority, tenant);
     this.offered++;
     const victims = this.#room.leavesRoom(entry) ? this.#room.victimsFor(entry) : undefined;
     if (victims === undefined) {
       this.#ended(entry, 'RejectedCapacity');
-      band.rest(entry.tenant);
-      this.#trim(pool, entry);
+      band.rest(tenant);
       return { entry, evicted: nobody };
     }
     const evicted = victims.length === 0 ? nobody : ([...victims] as Entry<T>[]);
-    // It takes its place first, so that its tenant is not forgotten with the last victim of the same name.
     this.#room.add(entry);
     band.enqueue(entry);
     pool.waiting++;
@@ -126,6 +125,24 @@ export class FlowControl<T> {
     return true;
   }
 
+  /**
+   * Its tenant would have more under way than its share by weight: it is to leave free what is kept for those below theirs, so that
+   * these need not wait for others to end.
+   */
+  beyondShare({ pool, priority, tenant, weight }: Omit<FlowIdentity, 'inputTokens' | 'outputTokens'>): boolean {
+    const bands = this.#pools.get(pool)?.bands ?? [];
+    const banded = this.#banded(priority);
+    return bands.find((band) => band.priority === banded)?.beyondShare(tenant, weightOf({ weight })) ?? false;
+  }
+
+  /** Forgets tenants that have been idle for long. To be called now and then: it looks at every pool. */
+  forgetIdle(nowMs: number): void {
+    for (const pool of this.#pools.values()) {
+      pool.forgetBefore(nowMs - this.limits.idleMsMax);
+      if (pool.bands.length === 0) this.#pools.delete(pool.name);
+    }
+  }
+
   /** Ends what has waited too long, the first due first. */
   tick(nowMs: number): readonly Entry<T>[] {
     let entry = this.#room.due(nowMs);
@@ -140,10 +157,7 @@ export class FlowControl<T> {
 
   /** What a dispatched request has really used; nothing of it where it was never served. Once: later calls change nothing. */
   settle(ticket: Ticket, inputTokens: number, outputTokens: number): void {
-    const { band } = ticket.tenant;
-    band.settle(ticket, this.#cost(inputTokens, outputTokens));
-    const pool = this.#pools.get(band.pool);
-    if (pool !== undefined) this.#trimBand(pool, band.priority);
+    ticket.tenant.band.settle(ticket, this.#cost(inputTokens, outputTokens));
   }
 
   #leave(entry: Entry<T>, outcome: FlowOutcome): void {
@@ -152,23 +166,11 @@ export class FlowControl<T> {
     this.#room.remove(entry);
     entry.tenant.band.remove(entry);
     pool.waiting--;
-    this.#trim(pool, entry);
   }
 
   #ended(entry: Entry<T>, outcome: FlowOutcome): void {
     entry.outcome = outcome;
     this.ended[outcome]++;
-  }
-
-  #trim(pool: Pool, { priority }: Entry<T>): void {
-    this.#trimBand(pool, priority);
-  }
-
-  #trimBand(pool: Pool, priority: number): void {
-    const band = pool.bands.find((one) => one.priority === priority);
-    if (band === undefined || !band.empty) return;
-    pool.trim(band);
-    if (pool.bands.length === 0) this.#pools.delete(pool.name);
   }
 
   #pool(name: string): Pool {
@@ -195,7 +197,7 @@ export class FlowControl<T> {
 const counted = (tokens: number): number => (tokens > 0 && tokens < Number.POSITIVE_INFINITY ? tokens : 0);
 
 const weightMin = 1e-3;
-const weightOf = ({ weight }: FlowIdentity): number => (weight > weightMin ? weight : weightMin);
+const weightOf = ({ weight }: Pick<FlowIdentity, 'weight'>): number => (weight > weightMin ? weight : weightMin);
 
 function overdueOutcome({ request, dueMs }: Entry<unknown>): FlowOutcome {
   if (dueMs === request.deadlineMs) return 'EvictedDeadline';

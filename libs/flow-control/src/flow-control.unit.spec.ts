@@ -109,7 +109,7 @@ describe('counters', () => {
     control.settle(ticket, 0, 0);
     expect(control.counterOf(request('t'))).toBe(500);
     control.settle(control.pass(request('t', { inputTokens: 70 })), 0, 0);
-    expect(control.counterOf(request('t'))).toBeUndefined();
+    expect(control.counterOf(request('t'))).toBe(500);
   });
 
   test('L44 a tenant that idled is lifted to those that wait: it goes next, and then takes turns', () => {
@@ -140,7 +140,7 @@ describe('counters', () => {
   test('tokens that are no numbers change nothing', () => {
     const control = flow();
     control.settle(control.pass(request('t')), Number.NaN, Number.POSITIVE_INFINITY);
-    expect(control.counterOf(request('t'))).toBeUndefined();
+    expect(control.counterOf(request('t'))).toBe(0);
     expect(control.counterOf(request('nobody'))).toBeUndefined();
   });
 
@@ -152,13 +152,38 @@ describe('counters', () => {
     expect(drain(control).sort()).toEqual(['a', 'b', 'c', 'd']);
   });
 
-  test('a million tenants that come once leave nothing behind', () => {
+  test('who idles is forgotten after a while, who has something under way or waiting is not', () => {
+    const control = flow({ limits: { idleMsMax: 1_000 } });
+    const open = control.pass(request('open'));
+    control.offer(request('waits'));
+    control.settle(control.pass(request('idle')), 100, 0);
+    control.settle(control.pass(request('late', { arrivedMs: 500 })), 100, 0);
+    const kept = (): string[] =>
+      ['open', 'waits', 'idle', 'late'].filter((tenant) => control.counterOf(request(tenant)) !== undefined);
+    control.forgetIdle(1_400);
+    expect(kept()).toEqual(['open', 'waits', 'late']);
+    control.settle(open, 100, 0);
+    control.forgetIdle(9_000);
+    expect(kept()).toEqual(['waits']);
+  });
+
+  test('beyond its share is who has more under way by weight than the tenants seen lately have on average', () => {
     const control = flow();
-    for (let n = 0; n < 20_000; n++) control.settle(control.pass(request(`t${n}`)), 100, 10);
-    const kept = Array.from({ length: 20_000 }, (_, n) => control.counterOf(request(`t${n}`))).filter(
-      (counter) => counter !== undefined,
-    );
-    expect(kept.length).toBeLessThanOrEqual(2);
+    const tickets = Array.from({ length: 6 }, () => control.pass(request('noisy')));
+    // Alone it has all there is.
+    expect(control.beyondShare(request('noisy'))).toBe(false);
+    control.settle(control.pass(request('quiet')), 100, 0);
+    expect(control.beyondShare(request('noisy'))).toBe(true);
+    const quiet = control.pass(request('quiet'));
+    expect(control.beyondShare(request('noisy', { weight: 6 }))).toBe(true);
+    expect(control.beyondShare(request('noisy', { weight: 7 }))).toBe(false);
+    control.settle(quiet, 100, 0);
+    expect(control.beyondShare(request('quiet'))).toBe(false);
+    expect(control.beyondShare(request('new'))).toBe(false);
+    for (const ticket of tickets) control.settle(ticket, 0, 0);
+    expect(control.beyondShare(request('noisy', { pool: 'other' }))).toBe(false);
+    control.forgetIdle(1e9);
+    expect(control.beyondShare(request('noisy'))).toBe(false);
   });
 });
 

@@ -16,7 +16,9 @@ export interface FlowLimits {
   readonly passedOverMax: number;
   /** Priorities run from minus this to this; those beyond are taken as the nearest. */
   readonly priorityMax: number;
-  /** Tenants with a counter, in each band of a pool; those that idle are forgotten first. */
+  /** A tenant that idles is forgotten so long after its last arrival: its counter says little of now, and its share goes to others. */
+  readonly idleMsMax: number;
+  /** Tenants with a counter, in each band of a pool; those that idle longest are forgotten first. */
   readonly tenantsMax: number;
   /** Service of one prompt token and of one output token, as in the paper on VTC. */
   readonly inputWeight: number;
@@ -31,6 +33,7 @@ export const flowLimits: FlowLimits = {
   skipsMax: 8,
   passedOverMax: 16,
   priorityMax: 8,
+  idleMsMax: 60_000,
   tenantsMax: 4_096,
   inputWeight: 1,
   outputWeight: 2,

@@ -59,8 +59,9 @@ export class Pool {
     for (const band of this.bands) if (band.priority < served.priority && band.waiting > 0) band.passedOver++;
   }
 
-  /** Forgets bands that say no more than none at all. */
-  trim(band: Band): void {
-    if (band.empty) this.bands.splice(this.bands.indexOf(band), 1);
+  forgetBefore(seenMs: number): void {
+    for (const band of this.bands) band.forgetBefore(seenMs);
+    const kept = this.bands.filter((band) => !band.empty);
+    this.bands.splice(0, this.bands.length, ...kept);
   }
 }

@@ -10,6 +10,13 @@ export interface RoomBounds {
   readonly probeShare: number;
   /** In flight at a replica of which nothing fresh is known. */
   readonly blindMax: number;
+  /** Share of the bound that a tenant beyond its share leaves free for the others. */
+  readonly reserveShare: number;
+  /**
+   * Prompt tokens still to be computed there beside which a tenant beyond its share may put more: a prompt that shares its steps with
+   * another's is late by as much.
+   */
+  readonly sharedPrefillTokensMax: number;
   /** KV use from which a replica is sent no more than it runs. */
   readonly kvUseMax: number;
 }
@@ -20,6 +27,8 @@ export const roomBounds: RoomBounds = {
   probeMin: 32,
   probeShare: 0.5,
   blindMax: 256,
+  reserveShare: 0.125,
+  sharedPrefillTokensMax: 0,
   kvUseMax: 0.97,
 };
 
@@ -36,6 +45,8 @@ export interface LoadColumns {
   readonly runningAgeMs: ArrayLike<number>;
   readonly kvUse: ArrayLike<number>;
   readonly kvUseAgeMs: ArrayLike<number>;
+  /** Prompt tokens of own requests there that have no first token yet. */
+  readonly prefillTokens: ArrayLike<number>;
 }
 
 const fresh = (value: number, ageMs: number, ageMsMax: number): boolean => !Number.isNaN(value) && ageMs <= ageMsMax;
@@ -60,12 +71,17 @@ export function capacityOf(columns: LoadColumns, i: number, bounds: RoomBounds):
   return known ? slots : running + Math.max(bounds.probeMin, Math.floor(running * bounds.probeShare));
 }
 
-/** More that candidate `i` may be sent now; 0 is saturated. */
-export function roomOf(columns: LoadColumns, i: number, bounds: RoomBounds): number {
+/** More that candidate `i` may be sent now; 0 is saturated. For a tenant beyond its share without what is kept for the others. */
+export function roomOf(columns: LoadColumns, i: number, bounds: RoomBounds, beyondShare = false): number {
   const inflight = columns.inflight[i] as number;
   // An own count cannot be unknown; if it is, one at a time is neither free nor full.
   if (Number.isNaN(inflight)) return 1;
-  return Math.max(0, capacityOf(columns, i, bounds) - inflight);
+  const capacity = capacityOf(columns, i, bounds);
+  if (!beyondShare) return Math.max(0, capacity - inflight);
+  if ((columns.prefillTokens[i] as number) > bounds.sharedPrefillTokensMax) return 0;
+  // Of a bound of one nothing can be kept.
+  const kept = Math.min(capacity - 1, Math.ceil(capacity * bounds.reserveShare));
+  return Math.max(0, capacity - kept - inflight);
 }
 
 /** Writes the room of each into `out`; the number of candidates that have some. */

@@ -11,6 +11,7 @@ interface Load {
   readonly waiting?: number;
   readonly running?: number;
   readonly kvUse?: number;
+  readonly prefillTokens?: number;
   readonly ageMs?: number;
 }
 
@@ -27,6 +28,7 @@ function columnsOf(...loads: readonly Load[]): LoadColumns {
     runningAgeMs: ages,
     kvUse: column(({ kvUse }) => kvUse),
     kvUseAgeMs: ages,
+    prefillTokens: column(({ prefillTokens }) => prefillTokens),
   };
 }
 
@@ -98,6 +100,21 @@ describe('room of a replica', () => {
         expect(roomOf(columnsOf({ ...load, inflight: unknown }), 0, roomBounds)).toBe(1);
       }),
     );
+  });
+
+  test('what is kept for others is not there for a tenant beyond its share, and of one slot nothing is kept', () => {
+    const room = (inflight: number, slots: number) => roomOf(columnsOf({ inflight, slots }), 0, roomBounds, true);
+    expect([room(0, 32), room(27, 32), room(28, 32)]).toEqual([28, 1, 0]);
+    expect([room(0, 1), room(1, 1), room(0, 2), room(1, 2)]).toEqual([1, 0, 1, 0]);
+  });
+
+  test('a tenant beyond its share puts no prompt beside one that is being computed; the others may', () => {
+    const columns = columnsOf(
+      { inflight: 3, slots: 32, prefillTokens: 200 },
+      { inflight: 3, slots: 32, prefillTokens: 0 },
+    );
+    expect([0, 1].map((i) => roomOf(columns, i, roomBounds, true))).toEqual([0, 25]);
+    expect([0, 1].map((i) => roomOf(columns, i, roomBounds))).toEqual([29, 29]);
   });
 
   test('of a table: each, and how many have some', () => {

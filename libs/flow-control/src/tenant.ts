@@ -17,6 +17,9 @@ export class Tenant implements Placed {
   /** Charged and not settled. */
   open = 0;
   bytes = 0;
+  weight = 0;
+  /** Of its last arrival. */
+  seenMs = 0;
   readonly waiting: PlaceHeap<Entry<unknown>>;
 
   constructor(
@@ -31,3 +34,5 @@ export class Tenant implements Placed {
 /** Equal counters go by name, so that the same history gives the same order. */
 export const servedBefore = (a: Tenant, b: Tenant): boolean =>
   a.counter === b.counter ? a.id < b.id : a.counter < b.counter;
+
+export const seenBefore = (a: Tenant, b: Tenant): boolean => a.seenMs < b.seenMs;

@@ -96,6 +96,7 @@ export class FlowWorld {
       weight,
       inputTokens: 1 + rng.below(inputTokensMax),
       outputTokens: rng.below(outputTokensMax),
+      arrivedMs: this.#nowMs,
     };
     const outputTokens = rng.chance(0.5) ? identity.outputTokens : rng.below(outputTokensMax);
     if (this.flow.waitingIn(pool) === 0 && this.#running.length < this.#slots) {
@@ -109,7 +110,6 @@ export class FlowWorld {
     const leastWaiting = this.#leastCounter(identity.priority);
     const { entry, evicted } = this.flow.offer({
       ...identity,
-      arrivedMs: this.#nowMs,
       waitMsMax: 50 + rng.below(3_000),
       deadlineMs: rng.chance(0.3) ? this.#nowMs + rng.below(800) : Number.POSITIVE_INFINITY,
       bytes: 1 + rng.below(200),
@@ -229,6 +229,7 @@ export class FlowWorld {
     const { waitingMax, waitingBytesMax } = flow.limits;
     const told = Object.values(flow.ended).reduce((sum, count) => sum + count, 0);
     hold('L42', flow.offered === told + flow.waiting, 'offered is not ended and waiting');
+    hold('L42', flow.waitingIn(pool) === this.#waiting.size, 'the pool counts others');
     hold('L42', flow.waiting === this.#waiting.size, `it holds ${flow.waiting}, known are ${this.#waiting.size}`);
     const bytes = [...this.#waiting].reduce((sum, { request }) => sum + request.bytes, 0);
     hold('L42', flow.waitingBytes === bytes, 'bytes are not those of who waits');
@@ -239,19 +240,17 @@ export class FlowWorld {
     for (const { tenant } of this.#waiting) hold('L44', tenant.counter >= 0, 'a negative counter');
   }
 
-  /** With all over, nothing is kept but counters that are ahead. */
+  /** With all over for long nothing is kept. */
   #idle(): void {
-    const kept = this.#tenants.flatMap(({ id }) =>
-      Array.from({ length: this.#bands }, (_, priority) => this.flow.counterOf({ pool, priority, tenant: id })),
-    );
-    hold(
-      'L44',
-      kept.every((counter) => counter === undefined || counter > 0),
-      'an idle counter was kept for nothing',
-    );
-    let places = 0;
-    this.flow.waitingByPriority((_pool, _priority, waiting) => (places += waiting));
-    hold('L42', places === 0 && this.flow.nextDueMs === Number.POSITIVE_INFINITY, 'an empty queue holds places');
+    const { flow } = this;
+    flow.forgetIdle(this.#nowMs + 1 + flow.limits.idleMsMax);
+    for (const { id } of this.#tenants) {
+      for (let priority = 0; priority < this.#bands; priority++)
+        hold('L44', flow.counterOf({ pool, priority, tenant: id }) === undefined, 'an idle counter was kept');
+    }
+    let bands = 0;
+    flow.waitingByPriority(() => bands++);
+    hold('L42', bands === 0 && flow.nextDueMs === Number.POSITIVE_INFINITY, 'an empty queue keeps bands');
   }
 
   #leastCounter(priority: number): number {
