@@ -31,6 +31,7 @@ export interface TenantReport {
   /** From arrival to dispatch. */
   readonly queuedMs: Percentiles;
   readonly arrived: number;
+  /** Ended in the time that counts, whenever they came. */
   readonly answered: number;
   readonly refused: number;
   readonly tokensPerS: number;
@@ -117,12 +118,12 @@ class FairFleet {
           }
           if (nowMs >= warmupMs) this.#of(work).counts.tokens++;
         },
-        finished: (sequence) => {
+        finished: (sequence, _reason, nowMs) => {
           const work = this.#works.get(sequence) as Work;
           this.#works.delete(sequence);
           this.#inflight[at] = (this.#inflight[at] as number) - 1;
           this.#freed = true;
-          if (work.arrivedMs >= warmupMs) this.#of(work).counts.answered++;
+          if (nowMs >= warmupMs) this.#of(work).counts.answered++;
           if (work.ticket !== undefined) this.#flow.settle(work.ticket, work.promptTokens, work.outputTokens);
         },
       },
