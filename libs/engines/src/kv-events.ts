@@ -28,6 +28,8 @@ export interface BlockStored {
   readonly extraKeys: readonly (readonly ExtraKey[] | null)[] | null;
   readonly groupIdx: number | null;
   readonly cacheSpecKind: string | null;
+  /** Tokens that the group's attention looks back; null where it sees all or the engine does not say. */
+  readonly slidingWindow: number | null;
 }
 
 export interface BlockRemoved {
@@ -160,6 +162,7 @@ function decodeEvent(fields: Fields, index: number): KvEvent | string {
         extraKeys: extraKeys(fields['extra_keys']),
         groupIdx: intOr(fields['group_idx'], null, 'group_idx'),
         cacheSpecKind: textOr(fields['kv_cache_spec_kind'], 'kv_cache_spec_kind'),
+        slidingWindow: intOr(fields['kv_cache_spec_sliding_window'], null, 'kv_cache_spec_sliding_window'),
       } as const;
       if (stored.blockSize === 0) throw new Misshapen('block_size is 0');
       return stored;

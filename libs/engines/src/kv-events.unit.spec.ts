@@ -120,6 +120,7 @@ describe('the form of older engines: an array with its tag first', () => {
           extraKeys: [null, null],
           groupIdx: 0,
           cacheSpecKind: 'full_attention',
+          slidingWindow: null,
         },
         { type: 'BlockRemoved', blockHashes: ['0000000000000001'], medium: 'GPU', groupIdx: 0 },
         { type: 'AllBlocksCleared' },

@@ -1,3 +1,15 @@
 export type { BlockHashes } from './hash-blocks.ts';
 export { hashBlocks, prefixLimits } from './hash-blocks.ts';
+export type { BlockExtra, ChainSeed } from './kv/hash-tokens.ts';
+export { chainBlock, chainRoot, hashTokens } from './kv/hash-tokens.ts';
+export type { Holder } from './kv/holder.ts';
+export type { CacheEvent, IdentityCounts, RemovedBlocks, StoredBlocks } from './kv/identity.ts';
+export { KvIdentity } from './kv/identity.ts';
+export type { KvIndexOptions } from './kv/kv-index.ts';
+export { KvIndex } from './kv/kv-index.ts';
+export type { Medium } from './kv/limits.ts';
+export { kvLimits, media } from './kv/limits.ts';
+export { applyHoldings, encodeHoldings } from './kv/snapshot.ts';
+export type { MediaDepths } from './kv/walk.ts';
+export type { PrefixMatcher } from './matcher.ts';
 export { PrefixIndex } from './prefix-index.ts';

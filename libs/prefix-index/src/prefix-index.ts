@@ -1,6 +1,7 @@
 import { CodedError, NumberMap } from '#libs/kernel';
 import type { BlockHashes } from './hash-blocks.ts';
 import { prefixLimits } from './hash-blocks.ts';
+import type { PrefixMatcher } from './matcher.ts';
 
 const none = -1;
 const roomMin = 1024;
@@ -12,7 +13,7 @@ const roomMin = 1024;
  * A block is a row of a few arrays, linked in the order of use; the replicas that hold it are bits by slot, the first 32 in a
  * number of their own since most fleets need no more.
  */
-export class PrefixIndex {
+export class PrefixIndex implements PrefixMatcher {
   readonly #rows = new NumberMap();
   #hash = new Float64Array(roomMin);
   #first = new Int32Array(roomMin);

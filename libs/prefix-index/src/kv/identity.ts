@@ -1,0 +1,164 @@
+import { none } from './block-table.ts';
+import type { BlockExtra } from './hash-tokens.ts';
+import { chainBlock, chainRoot } from './hash-tokens.ts';
+import type { Holder } from './holder.ts';
+import type { KvIndex } from './kv-index.ts';
+import { kvLimits, media, type Medium } from './limits.ts';
+
+/** An engine's event, as far as identity needs it: the types of `libs/engines` fit. Hashes are hex, of which the last 64 bits count. */
+export interface StoredBlocks {
+  readonly type: 'BlockStored';
+  readonly blockHashes: readonly string[];
+  readonly parentBlockHash: string | null;
+  readonly tokenIds: readonly number[];
+  readonly blockSize: number;
+  readonly loraId: number | null;
+  readonly loraName: string | null;
+  readonly medium: string | null;
+  readonly extraKeys: readonly (readonly BlockExtra[] | null)[] | null;
+  readonly groupIdx: number | null;
+  readonly cacheSpecKind: string | null;
+  readonly slidingWindow: number | null;
+}
+
+export interface RemovedBlocks {
+  readonly type: 'BlockRemoved';
+  readonly blockHashes: readonly string[];
+  readonly medium: string | null;
+  readonly groupIdx: number | null;
+}
+
+export type CacheEvent = StoredBlocks | RemovedBlocks | { readonly type: 'AllBlocksCleared' };
+
+/** What could not be placed, since the start. Each of the first three makes its holder inexact: it holds more than the index says. */
+export interface IdentityCounts {
+  /** Behind a parent that is not known, or copies of a block that is not. */
+  orphans: number;
+  /** Tokens that do not fill their blocks, another block size than the engine's other blocks have, groups beyond the bound. */
+  misfits: number;
+  /** No room in the index. */
+  refused: number;
+  /** Removals of what was not known to be there. */
+  unknownRemovals: number;
+}
+
+const mediumNames: Readonly<Record<string, Medium>> = {
+  GPU: media.gpu,
+  CPU: media.cpu,
+  CPU_PINNED: media.cpu,
+  CPU_TIER1: media.cpu,
+  HOST: media.cpu,
+};
+
+/** Whatever is neither the device nor host memory is further away. */
+const mediumOfName = (name: string | null): Medium =>
+  name === null ? media.gpu : (mediumNames[name.toUpperCase()] ?? media.storage);
+
+const lowOf = (hex: string): number => Number.parseInt(hex.slice(-8), 16);
+const highOf = (hex: string): number => (hex.length <= 8 ? 0 : Number.parseInt(hex.slice(-16, -8), 16));
+
+/** Brings the events of engines into the index: from their tokens to local hashes, from their hashes to what they hold. */
+export class KvIdentity {
+  readonly counts: IdentityCounts = { orphans: 0, misfits: 0, refused: 0, unknownRemovals: 0 };
+  /** Where chains begin, by model and adapter. */
+  readonly #roots = new Map<string, number>();
+
+  constructor(readonly index: KvIndex) {}
+
+  /** `model` is the base model's name, as routers hash with it. */
+  apply(holder: Holder, model: string, event: CacheEvent): void {
+    switch (event.type) {
+      case 'AllBlocksCleared':
+        this.index.clear(holder);
+        // Nothing is there, and that is known.
+        holder.exact = true;
+        return;
+      case 'BlockRemoved': {
+        const medium = mediumOfName(event.medium);
+        const before = this.index.holdings;
+        let copies = 0;
+        for (const hash of event.blockHashes) {
+          if (!this.index.drop(holder, lowOf(hash), highOf(hash), medium, event.groupIdx ?? 0)) copies++;
+        }
+        this.counts.unknownRemovals += event.blockHashes.length - copies - (before - this.index.holdings);
+        return;
+      }
+      case 'BlockStored':
+        this.#stored(holder, model, event);
+    }
+  }
+
+  #stored(holder: Holder, model: string, event: StoredBlocks): void {
+    const { blockHashes, tokenIds, blockSize, extraKeys } = event;
+    const group = event.groupIdx ?? 0;
+    const medium = mediumOfName(event.medium);
+    if (group >= kvLimits.groupsMax) return this.#lost(holder, 'misfits', blockHashes.length);
+    // A copy to another medium comes without its tokens.
+    if (tokenIds.length === 0) return this.#copied(holder, blockHashes, medium, group);
+    if (holder.blockSize === 0 || holder.holdings.size === 0) holder.blockSize = blockSize;
+    if (holder.blockSize !== blockSize || tokenIds.length !== blockHashes.length * blockSize) {
+      return this.#lost(holder, 'misfits', blockHashes.length);
+    }
+    if (holder.slots[group] === undefined || holder.holdings.size === 0) {
+      this.index.setGroup(holder, group, windowBlocks(event));
+    }
+    let hash = none;
+    let row = none;
+    if (event.parentBlockHash === null) hash = this.#root(model, adapterOf(event));
+    else {
+      row = this.index.rowOf(holder, lowOf(event.parentBlockHash), highOf(event.parentBlockHash));
+      if (row === none) return this.#lost(holder, 'orphans', blockHashes.length);
+      hash = this.index.hashAt(row);
+    }
+    for (let block = 0; block < blockHashes.length; block++) {
+      const name = blockHashes[block] as string;
+      const extra = withoutAdapter(extraKeys?.[block] ?? null, event.loraName);
+      hash = chainBlock(hash, tokenIds, block * blockSize, (block + 1) * blockSize, extra);
+      row = this.index.store(holder, lowOf(name), highOf(name), medium, group, hash, row);
+      if (row === none) return this.#lost(holder, 'refused', blockHashes.length - block);
+    }
+  }
+
+  #copied(holder: Holder, blockHashes: readonly string[], medium: Medium, group: number): void {
+    for (const name of blockHashes) {
+      const [low, high] = [lowOf(name), highOf(name)];
+      const row = this.index.rowOf(holder, low, high);
+      if (row === none) this.#lost(holder, 'orphans', 1);
+      else if (this.index.store(holder, low, high, medium, group, this.index.hashAt(row)) === none) {
+        this.#lost(holder, 'refused', 1);
+      }
+    }
+  }
+
+  #lost(holder: Holder, why: 'orphans' | 'misfits' | 'refused', blocks: number): void {
+    this.counts[why] += blocks;
+    holder.exact = false;
+  }
+
+  #root(model: string, adapter: string): number {
+    const key = `${model}\0${adapter}`;
+    let root = this.#roots.get(key);
+    if (root === undefined) {
+      root = chainRoot(model, adapter);
+      if (this.#roots.size >= 4096) this.#roots.clear();
+      this.#roots.set(key, root);
+    }
+    return root;
+  }
+}
+
+/** An engine that only numbers its adapters has them apart, though no router can name them. */
+const adapterOf = ({ loraName, loraId }: StoredBlocks): string => loraName ?? (loraId === null ? '' : `\0${loraId}`);
+
+/** vLLM names the adapter first among the keys of each block; it is in the chain's root already. */
+function withoutAdapter(keys: readonly BlockExtra[] | null, adapter: string | null): readonly BlockExtra[] | null {
+  return keys === null || adapter === null || keys[0] !== adapter ? keys : keys.slice(1);
+}
+
+/** How many blocks a group's attention looks back: 0 for all, also where the engine does not say, so that too little is claimed. */
+function windowBlocks({ cacheSpecKind, slidingWindow, blockSize }: StoredBlocks): number {
+  // A state-space layer goes on from the state behind its last block.
+  if (cacheSpecKind === 'mamba') return 1;
+  if (cacheSpecKind !== 'sliding_window' || slidingWindow === null) return 0;
+  return Math.max(1, Math.ceil((slidingWindow - 1) / blockSize));
+}
