@@ -12,7 +12,7 @@ import { TenantTokens } from './tenants.ts';
 const groups = {
   load: ['inflightTokens', 'prefillTokens', 'decoding'],
   rate: ['tokensPerS'],
-  measured: ['ttftMs', 'tpotMs'],
+  measured: ['ttftMs', 'tpotMs', 'measuredInflight'],
   busy: ['busyShare'],
   tenant: ['tenantLevel'],
   work: ['workMs'],
@@ -138,8 +138,11 @@ export class FleetSignals {
     if (wanted.load) this.#writeLoad(table, row, load, nowMs);
     if (wanted.rate) table.put(row, columnIndex.tokensPerS, load.tokensPerS(nowMs), 0);
     if (wanted.measured) {
-      const { ttft, tpot } = load;
-      if (!Number.isNaN(ttft.value)) table.put(row, columnIndex.ttftMs, ttft.value, nowMs - ttft.atMs);
+      const { ttft, tpot, busyness } = load;
+      if (!Number.isNaN(ttft.value)) {
+        table.put(row, columnIndex.ttftMs, ttft.value, nowMs - ttft.atMs);
+        table.put(row, columnIndex.measuredInflight, busyness.value, nowMs - ttft.atMs);
+      }
       if (!Number.isNaN(tpot.value)) table.put(row, columnIndex.tpotMs, tpot.value, nowMs - tpot.atMs);
     }
     if (wanted.busy) table.put(row, columnIndex.busyShare, load.busyShare(nowMs), 0);
@@ -157,6 +160,7 @@ export class FleetSignals {
     const ttftMs = ttftKnown ? latency.ttftMs(ahead) * load.ttftCorrection.factorAt(nowMs) : Number.NaN;
     const tpotMs = tpotKnown ? latency.tpotMs(load.decoding + 1) * slowing(load, latency, nowMs) : Number.NaN;
     const flight = new Flight(load, latency, sent, nowMs, uncached, ahead.tokens, ahead.decoding, ttftMs, tpotMs);
+    flight.inflightAhead = load.inflight;
     const output = sent.outputTokens > 0 ? sent.outputTokens : 0;
     const workMs = (latency.ttftPerKTokenMs * uncached) / 1_000 + latency.tpotPerDecodingMs * output;
     load.take(flight, latency.known ? workMs : 0, nowMs);
@@ -216,6 +220,7 @@ export class FleetSignals {
     const { load, latency } = flight;
     const ahead = { tokens: flight.prefillTokens, decoding: flight.decodingAhead };
     load.ttft.observe(tookMs, nowMs);
+    load.busyness.observe(flight.inflightAhead, nowMs);
     if (latency.ttftKnown) load.ttftCorrection.observe(tookMs, latency.ttftMs(ahead), nowMs);
     latency.observeTtft(ahead, tookMs);
   }

@@ -88,7 +88,7 @@ test('what is learnt: means with their age, rates, busy share', () => {
   fleet.serve('a', 400, 10);
   expect(fleet.column('a', 'ttftMs')).toBeCloseTo(240);
   expect(fleet.column('a', 'tokensPerS')).toBeCloseTo((2 * 1_011) / 30);
-  expect(fleet.column('a', 'busyShare')).toBeCloseTo(800 / 30_000);
+  expect(fleet.column('a', 'busyShare')).toBeCloseTo(800 / 4_000);
   fleet.nowMs += 60_000;
   expect([fleet.column('a', 'tokensPerS'), fleet.column('a', 'busyShare')]).toEqual([0, 0]);
 });

@@ -28,6 +28,8 @@ export interface Landed {
 /** One request on one replica, from `FleetSignals.sent` to `landed`. */
 export class Flight {
   firstTokenMs = Number.NaN;
+  /** Requests that this gateway had there when it was sent, without it. */
+  inflightAhead = 0;
   /** Of its replica when its prefill was over, as seen or as predicted. */
   begunAtMs = Number.NaN;
   decodingMsBefore = 0;

@@ -9,8 +9,10 @@ export const latencyModelLimits = {
   samplesMin: 16,
   /** Remembers about the last 1,000 observations. */
   forgetting: 0.999,
-  /** Rates, busy share and work sent count over this. */
+  /** Rates and work sent count over this. */
   windowMs: 30_000,
+  /** The share of time that a replica was busy: short, or an idle one would be sent everything until it shows. */
+  busyWindowMs: 4_000,
   /** Tokens of tenants count over this. */
   tenantWindowMs: 300_000,
   /** Weight of one observation in a replica's own mean of TTFT and TPOT. */

@@ -17,14 +17,16 @@ export class ReplicaLoad {
   outputTokens = 0;
   readonly ttft = new RecentMean();
   readonly tpot = new RecentMean();
+  /** Requests in flight when those were sent that `ttft` tells of. */
+  readonly busyness = new RecentMean();
   readonly ttftCorrection = new Correction();
   readonly tpotCorrection = new Correction();
   #prefilledTokens = 0;
   #decodingMs = 0;
   #decodingSinceMs = 0;
-  readonly #served = new SlidingSum(limits.windowMs);
+  readonly #sent = new SlidingSum(limits.windowMs);
   readonly #work = new SlidingSum(limits.windowMs);
-  readonly #busy = new SlidingSum(limits.windowMs);
+  readonly #busy = new SlidingSum(limits.busyWindowMs);
   #busySinceMs = 0;
   /** Requests whose first token nobody will see, in the order in which it is expected. */
   readonly #unseen: { readonly flight: Flight; readonly atMs: number }[] = [];
@@ -34,6 +36,7 @@ export class ReplicaLoad {
   take(flight: Flight, workMs: number, nowMs: number): void {
     this.#noteBusy(nowMs);
     this.inflight++;
+    this.#sent.add(expectedTokens(flight), nowMs);
     this.prefillTokens += flight.uncachedTokens;
     if (flight.sent.outputTokens > 0) this.outputTokens += flight.sent.outputTokens;
     if (workMs > 0) this.#work.add(workMs, nowMs);
@@ -76,7 +79,7 @@ export class ReplicaLoad {
     if (flight.sent.outputTokens > 0) this.outputTokens -= flight.sent.outputTokens;
     // Sums of many fractions: what rounding left is not a load.
     if (this.inflight === 0) this.prefillTokens = this.decoding = this.outputTokens = 0;
-    if (tokens > 0) this.#served.add(tokens, nowMs);
+    this.#sent.add(tokens - expectedTokens(flight), nowMs);
   }
 
   /** Moves on those whose first token should have come unseen by now. */
@@ -91,8 +94,11 @@ export class ReplicaLoad {
     if (passed > 0) unseen.splice(0, passed);
   }
 
+  /** Of requests sent lately: as expected, and when they end as they were. */
   tokensPerS(nowMs: number): number {
-    return (this.#served.sum(nowMs) * 1_000) / limits.windowMs;
+    const tokens = this.#sent.sum(nowMs);
+    // What was put right after its sending fell out of the window.
+    return tokens > 0 ? (tokens * 1_000) / limits.windowMs : 0;
   }
 
   /** Predicted milliseconds of prefill and decode sent there over the window. */
@@ -103,7 +109,7 @@ export class ReplicaLoad {
   /** Share of the window in which this gateway had something there. */
   busyShare(nowMs: number): number {
     this.#noteBusy(nowMs);
-    return Math.min(1, this.#busy.sum(nowMs) / limits.windowMs);
+    return Math.min(1, this.#busy.sum(nowMs) / limits.busyWindowMs);
   }
 
   #noteBusy(nowMs: number): void {
@@ -111,3 +117,6 @@ export class ReplicaLoad {
     this.#busySinceMs = nowMs;
   }
 }
+
+const expectedTokens = ({ sent }: Flight): number =>
+  sent.promptTokens + (sent.outputTokens > 0 ? sent.outputTokens : 0);

@@ -20,13 +20,13 @@ export const columns = [
   'prefillTokens',
   /** Requests there past their first token: the batch that a new one joins. */
   'decoding',
-  /** Prompt and output tokens a second of the answers that ended lately. */
+  /** Tokens a second of requests sent there in the last half minute: prompt and output as expected, and once they end as they were. */
   'tokensPerS',
   /** Mean time to first token lately, as this gateway measured it, ms. Aged by the last measurement. */
   'ttftMs',
   /** Mean time per further token lately, ms. */
   'tpotMs',
-  /** Share of the last half minute in which this gateway had a request there, 0 to 1. */
+  /** Share of the last four seconds in which this gateway had a request there, 0 to 1. */
   'busyShare',
   /** Tokens served to the request's tenant lately by those of the tenant with most, 0 to 1. The same for all candidates. */
   'tenantLevel',
@@ -43,6 +43,8 @@ export const columns = [
   'outputTokens',
   /** Observations that the latency model was fitted to. */
   'modelVersion',
+  /** Requests in flight there, on the mean, when those were sent of which `ttftMs` tells. */
+  'measuredInflight',
 ] as const;
 
 export type Column = (typeof columns)[number];

@@ -24,7 +24,8 @@ const target: PresetUse = { type: 'slo-target' };
 const tokenLoad: PresetUse = { type: 'token-load' };
 const busy: PresetUse = { type: 'busy-share' };
 const tenant: PresetUse = { type: 'tenant-place' };
-const leastBusy: Preset = { filters: [], scorers: [busy], picker: best, inMix: busy };
+// A share of time says nothing of how much: the band keeps an idle replica from being sent everything at once.
+const leastBusy: Preset = { filters: [band], scorers: [busy], picker: best, inMix: busy };
 const pulling: Preset = { filters: [target, { type: 'room' }], scorers: [tokenLoad], picker: best };
 const leastKv: Preset = { filters: [], scorers: [kvUse], picker: best, inMix: kvUse };
 
@@ -51,9 +52,9 @@ export const presets: Readonly<Record<string, Preset>> = {
     picker: best,
     inMix: { type: 'prefix-hit', params: { relative: true } },
   },
-  throughput: { filters: [], scorers: [rate], picker: best, inMix: rate },
-  // The band keeps a fast replica from being flooded before its latency tells.
-  'least-latency': { filters: [band], scorers: [latency], picker: best, inMix: latency },
+  // A replica that is stuck has a low rate too.
+  throughput: { filters: [band], scorers: [rate], picker: best, inMix: rate },
+  'least-latency': { filters: [], scorers: [latency], picker: best, inMix: latency },
   'least-busy-time': leastBusy,
   'least-utilization': leastBusy,
   'vtc-basic': { filters: [], scorers: [tenant, load], picker: best, inMix: tenant },

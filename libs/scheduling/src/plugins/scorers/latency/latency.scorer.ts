@@ -32,7 +32,7 @@ export const latency: Scorer = {
   type: 'latency',
   version: 1,
   stability: 'stable',
-  reads: ['ttftMs', 'tpotMs', 'outputTokens', 'inflight', 'warmth'],
+  reads: ['ttftMs', 'tpotMs', 'outputTokens', 'measuredInflight', 'inflight', 'warmth'],
   params: paramsOf('latency', {
     staleMsMax: { default: 60_000, min: 1, max: 3_600_000 },
     outputTokens: { default: 100, min: 0, max: 1_000_000 },
@@ -57,10 +57,15 @@ export const latency: Scorer = {
       if (keep[i] !== 0 && out[i] === 1 && Number.isNaN(tpot[i])) perToken = false;
     }
     if (!perToken) context.notes.add('unknown:tpotMs');
+    const inflight = candidates.values('inflight');
+    const measuredInflight = candidates.values('measuredInflight');
     const tokens = perToken ? outputTokensOf(context, params['outputTokens'] as number) : 0;
     for (let i = 0; i < candidates.count; i++) {
       if (Number.isNaN(out[i])) continue;
-      out[i] = (ttft[i] as number) + (tokens > 0 ? tokens * (tpot[i] as number) : 0);
+      const measuredMs = (ttft[i] as number) + (tokens > 0 ? tokens * (tpot[i] as number) : 0);
+      const grown = ((inflight[i] as number) + 1) / ((measuredInflight[i] as number) + 1);
+      // What was sent since the measuring is not in it yet; without this the fastest would be flooded until it tells.
+      out[i] = grown > 1 ? measuredMs * grown : measuredMs;
     }
     scoreLeast(context, out);
   },

@@ -21,6 +21,15 @@ test('a long answer is where tokens come fast, a short one where the first comes
   expect(score(latency, { rows: rows.map((row) => ({ ...row, outputTokens: 1_000 })) }).scores).toEqual([1, 0]);
 });
 
+test('what was sent since the measuring counts at once: three times the requests, three times the latency', () => {
+  const rows = [
+    { ttftMs: 100, tpotMs: 0, inflight: 5, measuredInflight: 1 },
+    { ttftMs: 200, tpotMs: 0, inflight: 1, measuredInflight: 1 },
+    { ttftMs: 250, tpotMs: 0, inflight: 0, measuredInflight: 4 },
+  ];
+  expect(score(latency, { rows }).scores).toEqual([0, 1, 0.5]);
+});
+
 describe('a candidate that was not measured', () => {
   test('is asked while nothing is under way there', () => {
     expect(score(latency, { rows: [quick, { inflight: 0 }, slow] })).toEqual({
