@@ -28,7 +28,7 @@ import { LiveFleet } from './fleet/live-fleet.ts';
 import { exposeReplicas } from './fleet/replica-metrics.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listen } from './http-server.ts';
-import { quotasOf } from './quota/index.ts';
+import { exposeQuotas, quotasOf } from './quota/index.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 import { trustOf } from './upstream-trust.ts';
 
@@ -109,6 +109,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   exposeReplicas(fleet, metrics, nowMs);
   exposeFolds(folds, metrics);
   const quotas = quotasOf({ broker, registry, environment, instance, bootId, folds, say });
+  exposeQuotas(quotas, metrics);
   const dataPlane = createDataPlane({
     fleet,
     state: () => folds.state(),

@@ -27,7 +27,9 @@ export interface UnderWay extends Wanted {
 
 /** What this gateway may spend of one limit, and what it asks of the log for it. Times are the broker's. */
 export interface Account {
-  quota: Quota;
+  readonly quota: Quota;
+  /** It is looked at each tick: something of it is asked for, held or under way. */
+  active: boolean;
   readonly kind: 'window' | 'slots';
   /** Reservations not settled yet. */
   outstanding: number;
@@ -39,6 +41,8 @@ export interface Account {
   retryAtMs: number;
   failures: number;
   readonly waiters: Set<() => void>;
+  /** The limit was set anew. */
+  adopt(quota: Quota): void;
   /** Whether so much can be spent now. */
   has(units: number, nowMs: number): boolean;
   /** Takes what `has` said is there; answers the window. */
@@ -56,6 +60,8 @@ export interface Account {
   wants(nowMs: number): Wanted | undefined;
   /** What may go back; it is taken off at once, so that it is never spent whatever becomes of the commit. */
   takeIdle(nowMs: number, everything: boolean): { readonly windowStartMs: number; readonly units: number } | undefined;
+  /** Nothing happens in it until it is asked again. */
+  isQuiet(nowMs: number): boolean;
   /** Nothing is lost by forgetting it. */
   isForgettable(nowMs: number): boolean;
   /** Left of the limit in this window, as far as is known here. */

@@ -61,7 +61,10 @@ export class Charge {
       if (isReservation(result)) {
         this.#reservation = result;
         go(undefined);
-      } else go(refusalOf(result, quotas.clock.nowMs()));
+      } else {
+        quotas.refusals[result.why]++;
+        go(refusalOf(result, quotas.clock.nowMs()));
+      }
     };
     const result = quotas.reserve(this.#scope, this.#tokens);
     if (isReservation(result) || !quotas.canWait(result)) end(result);
@@ -114,7 +117,9 @@ export class QuotaGate {
     const { tenantId, keyId, endUser, model } = charged;
     const scope = this.quotas.ledger.scopeOf(tenantId, keyId, endUser, model);
     if (scope === undefined) return undefined;
-    return scope === 'crowded' ? crowded : new Charge(this, scope, charged);
+    if (scope !== 'crowded') return new Charge(this, scope, charged);
+    this.quotas.refusals.crowded++;
+    return crowded;
   }
 
   /** Output tokens that a request without a maximum is likely to stay under. */

@@ -1,3 +1,4 @@
 export { Charge, QuotaGate } from './charge.ts';
+export { exposeQuotas } from './quota-metrics.ts';
 export { Quotas } from './quotas.ts';
 export { quotasOf } from './start.ts';

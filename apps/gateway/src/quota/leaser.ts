@@ -52,7 +52,7 @@ export class Leaser {
     this.#timer = undefined;
     const { ledger, clock, environment } = this.#options;
     const nowMs = clock.nowMs();
-    const returns = [...ledger.accounts.values()].map((account) => this.#giveBack(account, nowMs, true));
+    const returns = [...ledger.active].map((account) => this.#giveBack(account, nowMs, true));
     const late = Promise.withResolvers<void>();
     const timer = environment.timers.after(quotaBounds.stopMsMax, late.resolve);
     await Promise.race([Promise.all(returns), late.promise]);
@@ -86,11 +86,10 @@ export class Leaser {
   #tick(): void {
     const { ledger, clock } = this.#options;
     const nowMs = clock.nowMs();
-    for (const account of ledger.accounts.values()) {
-      account.tick(nowMs);
+    ledger.tick(nowMs, (account) => {
       this.ask(account);
       void this.#giveBack(account, nowMs, false);
-    }
+    });
     if (++this.#ticks % sweepTicks === 0) ledger.sweep(nowMs);
   }
 

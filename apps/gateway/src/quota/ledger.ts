@@ -61,6 +61,8 @@ export function unitsOf(metric: tenancy.LimitMetric, { input, output }: Tokens):
 /** Everything that this gateway holds of limits. Synchronous; leases are brought by the leaser. */
 export class QuotaLedger {
   readonly accounts = new Map<string, Account>();
+  /** Those in which something goes on. */
+  readonly active = new Set<Account>();
   readonly #scopes = new Map<string, Scope | undefined>();
   readonly #clock: BrokerClock;
   readonly #limitsOf: (tenantId: string) => TenantLimits | undefined;
@@ -92,12 +94,14 @@ export class QuotaLedger {
       if (needed === 0 && state === 'good') continue;
       const why = this.#whyShort(account, needed, nowMs);
       account.need(needed, nowMs, why === 'pending');
+      this.#activate(account);
       // One that is used up decides; else the first that is waited for.
       if (shortage === undefined || shortage.why === 'pending') shortage = { account, why, needed };
     }
     if (shortage !== undefined) return shortage;
     const windows: number[] = [];
     for (const account of accounts) {
+      this.#activate(account);
       windows.push(account.take(unitsOf(account.quota.limit.metric, tokens), nowMs));
     }
     return { scope, tokens, windows, open: true };
@@ -113,14 +117,31 @@ export class QuotaLedger {
     this.#close(reservation, noTokens, true);
   }
 
+  /** Looks at those in which something goes on. */
+  tick(nowMs: number, look: (account: Account) => void): void {
+    for (const account of this.active) {
+      account.tick(nowMs);
+      look(account);
+      if (!account.isQuiet(nowMs)) continue;
+      account.active = false;
+      this.active.delete(account);
+    }
+  }
+
   /** Forgets what holds nothing. */
   sweep(nowMs: number): void {
     for (const [key, account] of this.accounts) {
-      if (!account.isForgettable(nowMs)) continue;
+      if (account.active || !account.isForgettable(nowMs)) continue;
       this.accounts.delete(key);
       // A scope holds its accounts: made anew when it is next asked for.
       this.#scopes.clear();
     }
+  }
+
+  #activate(account: Account): void {
+    if (account.active) return;
+    account.active = true;
+    this.active.add(account);
   }
 
   #close(reservation: Reservation, used: Tokens, free: boolean): void {
@@ -167,7 +188,7 @@ export class QuotaLedger {
     const quota = { key, tenantId: scope.tenantId, limit, limitsSeq, windowMs };
     const known = this.accounts.get(key);
     if (known !== undefined) {
-      if (known.quota.limitsSeq < limitsSeq) known.quota = quota;
+      if (known.quota.limitsSeq < limitsSeq) known.adopt(quota);
       return known;
     }
     if (this.accounts.size >= quotaBounds.accountsMax) return undefined;

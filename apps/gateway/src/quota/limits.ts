@@ -12,8 +12,12 @@ export const quotaBounds = {
   waitersMax: 1_024,
   /** How often accounts are looked at. */
   tickMs: 50,
-  /** A lease is to last this long at the rate of now, and another is asked for when less than `refillMs` of it is left. */
-  leaseAheadMs: 1_000,
+  /**
+   * A lease is to last a sixth of its window at the rate of now, within these: long enough that leases are few, short enough that little
+   * lies with one gateway while another is short. Another is asked for when less than `refillMs` of it is left.
+   */
+  leaseAheadMsMin: 1_000,
+  leaseAheadMsMax: 10_000,
   refillMs: 400,
   /** The least that is asked for, as a part of the limit. */
   leaseShareMin: 1 / 128,
@@ -28,7 +32,9 @@ export const quotaBounds = {
   returnWindowMsMin: 2_000,
   /** An exhausted window is asked again after a fiftieth of it, within these: something may have come back. */
   exhaustedRetryMsMin: 50,
-  exhaustedRetryMsMax: 1_000,
+  exhaustedRetryMsMax: 5_000,
+  /** The same for slots, which come back as requests end elsewhere. */
+  slotsRetryMs: 1_000,
   /** After a failed lease. */
   retryMsMin: 100,
   retryMsMax: 5_000,

@@ -23,6 +23,13 @@ export class Quotas {
   readonly clock: BrokerClock;
   readonly ledger: QuotaLedger;
   readonly leaser: Leaser;
+  readonly refusals: Record<Shortage['why'], number> = {
+    pending: 0,
+    exhausted: 0,
+    'too-large': 0,
+    clock: 0,
+    crowded: 0,
+  };
   readonly #environment: Environment;
 
   constructor({ environment, holder, give, limitsOf, say }: QuotasOptions) {

@@ -32,7 +32,7 @@ const seconds = (ms: number): number => Math.max(1, Math.ceil(ms / 1_000));
 export function refusalOf({ account, why, needed }: Shortage, nowMs: number): Refusal {
   if (account === undefined || why === 'crowded') return crowded;
   const marker = markerOf(account.quota.limit.metric);
-  const resetMs = account.kind === 'slots' ? quotaBounds.exhaustedRetryMsMax : account.resetMs(nowMs);
+  const resetMs = account.kind === 'slots' ? quotaBounds.slotsRetryMs : account.resetMs(nowMs);
   const about = nameOf(account);
   const refused = { status: 429, outcome, marker };
   switch (why) {

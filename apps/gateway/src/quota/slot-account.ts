@@ -5,6 +5,7 @@ import { quotaBounds } from './limits.ts';
 /** Requests under way at once. Slots are leased by windows and renewed; without a renewal nothing new begins, what runs goes on. */
 export class SlotAccount implements Account {
   readonly kind = 'slots';
+  active = false;
   outstanding = 0;
   lastAskedMs = 0;
   underWay: UnderWay | undefined;
@@ -12,6 +13,7 @@ export class SlotAccount implements Account {
   retryAtMs = 0;
   failures = 0;
   readonly waiters = new Set<() => void>();
+  #quota: Quota;
   #startMs = Number.NaN;
   #held = 0;
   #nextStartMs = Number.NaN;
@@ -21,7 +23,18 @@ export class SlotAccount implements Account {
   #needed = 0;
   #exhaustedUntilMs = 0;
 
-  constructor(public quota: Quota) {}
+  constructor(quota: Quota) {
+    this.#quota = quota;
+  }
+
+  get quota(): Quota {
+    return this.#quota;
+  }
+
+  adopt(quota: Quota): void {
+    this.#quota = quota;
+    this.#exhaustedUntilMs = 0;
+  }
 
   has(units: number, nowMs: number): boolean {
     this.#roll(nowMs);
@@ -52,7 +65,7 @@ export class SlotAccount implements Account {
   exhaust(windowStartMs: number, _needed: number, _remaining: number, nowMs: number): void {
     this.#roll(nowMs);
     this.#needed = 0;
-    if (windowStartMs === this.#startMs) this.#exhaustedUntilMs = nowMs + quotaBounds.exhaustedRetryMsMax;
+    if (windowStartMs === this.#startMs) this.#exhaustedUntilMs = nowMs + quotaBounds.slotsRetryMs;
   }
 
   isExhausted(_units: number, nowMs: number): boolean {
@@ -87,6 +100,11 @@ export class SlotAccount implements Account {
   /** Slots come back by themselves: the next renewal takes fewer. */
   takeIdle(): undefined {
     return undefined;
+  }
+
+  isQuiet(nowMs: number): boolean {
+    this.#roll(nowMs);
+    return this.outstanding === 0 && this.#peak === 0 && this.#needed === 0 && this.underWay === undefined;
   }
 
   isForgettable(nowMs: number): boolean {

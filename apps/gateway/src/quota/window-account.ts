@@ -2,8 +2,16 @@ import { windowStart } from '#libs/domain/tenancy';
 import type { Account, Quota, UnderWay, Wanted } from './account.ts';
 import { quotaBounds } from './limits.ts';
 
-const { leaseAheadMs, refillMs, leaseShareMin, nextWindowAheadMs, returnAfterMs, keepMs, returnWindowMsMin } =
-  quotaBounds;
+const {
+  leaseAheadMsMin,
+  leaseAheadMsMax,
+  refillMs,
+  leaseShareMin,
+  nextWindowAheadMs,
+  returnAfterMs,
+  keepMs,
+  returnWindowMsMin,
+} = quotaBounds;
 
 /** How much a new rate weighs against the old one, for each tick. */
 const rateWeight = 0.2;
@@ -11,6 +19,7 @@ const rateWeight = 0.2;
 /** Units of a window of time: what is held of a window ends with it. */
 export class WindowAccount implements Account {
   readonly kind = 'window';
+  active = false;
   outstanding = 0;
   lastAskedMs = 0;
   underWay: UnderWay | undefined;
@@ -18,6 +27,7 @@ export class WindowAccount implements Account {
   retryAtMs = 0;
   failures = 0;
   readonly waiters = new Set<() => void>();
+  #quota: Quota;
   #startMs = Number.NaN;
   #available = 0;
   #nextStartMs = Number.NaN;
@@ -35,7 +45,18 @@ export class WindowAccount implements Account {
   #lastTakenMs = 0;
   #idleSinceMs = 0;
 
-  constructor(public quota: Quota) {}
+  constructor(quota: Quota) {
+    this.#quota = quota;
+  }
+
+  get quota(): Quota {
+    return this.#quota;
+  }
+
+  adopt(quota: Quota): void {
+    this.#quota = quota;
+    this.#exhaustedUntilMs = 0;
+  }
 
   has(units: number, nowMs: number): boolean {
     this.#roll(nowMs);
@@ -103,14 +124,14 @@ export class WindowAccount implements Account {
     if (!(elapsedMs > 0)) return;
     this.#ratePerMs += rateWeight * (this.#askedSinceTick / elapsedMs - this.#ratePerMs);
     this.#askedSinceTick = 0;
-    if (this.#ratePerMs * leaseAheadMs < 0.001) this.#ratePerMs = 0;
+    if (this.#ratePerMs * leaseAheadMsMin < 0.001) this.#ratePerMs = 0;
   }
 
   wants(nowMs: number): Wanted | undefined {
     this.#roll(nowMs);
     const { windowMs, limit } = this.quota;
     const endMs = this.#startMs + windowMs;
-    const aheadMs = Math.min(windowMs, leaseAheadMs);
+    const aheadMs = Math.min(windowMs, leaseAheadMsMax, Math.max(leaseAheadMsMin, windowMs / 6));
     const usual = Math.ceil(Math.max(this.#ratePerMs * aheadMs, limit.amount * leaseShareMin));
     const unitsMin = Math.max(1, this.#shortOf(this.#needed));
     const low = this.#needed > this.#available || this.#available < this.#ratePerMs * Math.min(refillMs, endMs - nowMs);
@@ -138,6 +159,12 @@ export class WindowAccount implements Account {
     this.#available -= units;
     this.#idleSinceMs = nowMs;
     return { windowStartMs: this.#startMs, units };
+  }
+
+  isQuiet(nowMs: number): boolean {
+    this.#roll(nowMs);
+    const holds = this.#available > 0 || this.#next > 0 || this.#debt > 0;
+    return !holds && this.#ratePerMs === 0 && this.#askedSinceTick === 0 && this.underWay === undefined;
   }
 
   isForgettable(nowMs: number): boolean {
