@@ -54,8 +54,8 @@ const malformed: ClientError = {
 };
 
 interface ServedSocket extends Socket {
-  /** Node's: the response under way on this connection. */
-  readonly _httpMessage?: ServerResponse;
+  /** Node's: the response under way on this connection; null between two of them. */
+  readonly _httpMessage?: ServerResponse | null;
 }
 
 /** Sets the bounds of a server and answers what never became a request. */
@@ -81,7 +81,7 @@ function onClientError(error: Error, socket: ServedSocket, plane: Plane): void {
     return;
   }
   const fault = faults[errorCode(error)] ?? malformed;
-  const response = socket._httpMessage;
+  const response = socket._httpMessage ?? undefined;
   const exchange = listenerOf(response);
   if (response !== undefined) {
     // Its own body is broken, and nothing was answered: it is told so. Otherwise what is broken comes after it: it ends as it would,

@@ -64,6 +64,27 @@ describe('requests that are no HTTP, or two kinds of it', () => {
     expect((await post(lintel, chat())).status).toBe(200);
   });
 
+  test('garbage behind an answer that is out already takes nobody down', async () => {
+    const lintel = await gateway([await echo()]);
+    const socket = connect(lintel.port, '127.0.0.1');
+    socket.on('error', () => {});
+    const closed = new Promise((resolve) => socket.on('close', resolve));
+    let got = '';
+    socket.on('data', (data) => {
+      got += data.toString();
+      if (got.includes('0\r\n\r\n')) socket.write('\x16\x03\x01 garbage\r\n\r\n');
+    });
+    socket.write(head() + body);
+    await closed;
+    expect(
+      got
+        .split('HTTP/1.1 ')
+        .slice(1)
+        .map((answer) => answer.slice(0, 3)),
+    ).toEqual(['200', '400']);
+    expect((await post(lintel, chat())).status).toBe(200);
+  });
+
   test('paths of others are left to the framework', async () => {
     const lintel = await gateway([await echo()]);
     expect(await (await fetch(`${lintel.url}/health`)).text()).toBe('framework');
