@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ConfigInvalid, desiredOf, parseConfig } from './index.ts';
@@ -60,6 +62,21 @@ describe('lintel.yaml', () => {
       ['key ci tokens/hour', 'ci', 5, 3_600_000],
     ]);
     expect(tenant!.limits![0]).toMatchObject({ perUser: true, perKey: false, perModel: false });
+  });
+
+  test('the example of limits in docs/gateway.md is one', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
+    const example = /## Limits[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
+    const [tenant] = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test').tenants;
+    expect(tenant!.limits!.map(({ limitId }) => limitId)).toEqual([
+      'requests/minute',
+      'requests/day',
+      'tokens/minute',
+      'concurrent',
+      'maxTokens',
+      'requests/minute per model per user',
+      'key ci requests/second',
+    ]);
   });
 
   test('limits that bound nothing, count the same or are no whole numbers are named with their lines', () => {
