@@ -89,6 +89,11 @@ describe('the configuration file of a process', () => {
 
 describe('flags', () => {
   test('are read, and a mistake names what was meant', () => {
+    expect(parseOptions([])).toMatchObject({ upstreamCa: undefined, streamUsage: true });
+    expect(parseOptions(['--upstream-ca', 'ca.pem', '--no-stream-usage'])).toMatchObject({
+      upstreamCa: 'ca.pem',
+      streamUsage: false,
+    });
     expect(parseOptions(['--port', '0', '--nats-url', 'nats://u:p@h:1', '--no-recording'])).toMatchObject({
       port: 0,
       natsUser: undefined,

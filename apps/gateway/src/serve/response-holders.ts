@@ -5,6 +5,8 @@ export interface Holder {
   readonly tenantId: string;
 }
 
+const askable = /^[A-Za-z0-9_-]{1,256}$/;
+
 /**
  * Which replica holds which response, learned from the answers that pass. Bounded: two maps, and the older is dropped whole when the
  * younger is full, so that nothing is ever deleted one by one. What is used moves to the younger.
@@ -22,8 +24,9 @@ export class ResponseHolders {
     return this.#young.size + this.#old.size;
   }
 
-  /** An id of one tenant is never taken over by another's. */
+  /** An id of one tenant is never taken over by another's. One that nobody could ask for is not kept. */
   remember(id: string, holder: Holder): void {
+    if (!askable.test(id)) return;
     const known = this.find(id);
     if (known !== undefined && known.tenantId !== holder.tenantId) return;
     this.#put(id, holder);
