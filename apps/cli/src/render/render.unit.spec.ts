@@ -382,6 +382,18 @@ describe('state', () => {
 });
 
 describe('lists', () => {
+  test('a tenant has its limits beside its keys', () => {
+    const limits = [
+      { limitId: 'requests/minute', amount: 600 },
+      { limitId: 'concurrent', amount: 4 },
+    ];
+    const items = [{ tenantId: 'acme', keys: [], limits }];
+    expect(renderList('tenants', { items }, plainLayout)).toContain('requests/minute: 600, concurrent: 4');
+    expect(
+      renderList('tenants', { items: [{ tenantId: 't', keys: [{ keyId: 'k' }], limits: [] }] }, plainLayout),
+    ).toMatch(/k +none/);
+  });
+
   test('a replica of which nothing is known is not healthy', () => {
     const text = renderList('replicas', { items: [{ replicaId: 'r1', url: 'http://a' }], atSeq: 4 }, plainLayout);
     expect(words(text, 'r1')).toBe('r1 ? ? ? ? ? ? ? ? ? http://a');
