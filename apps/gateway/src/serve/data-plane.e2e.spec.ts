@@ -50,7 +50,7 @@ describe('a request', () => {
       'x-engine': 'yes',
       'request-id': record.requestId,
       'x-lintel-request-id': record.requestId,
-      'routing-strategy': 'prefix-cache',
+      'routing-strategy': 'lintel',
       'target-pod': 'r1',
       'target-pod-ip': new URL(origin).host,
     });

@@ -85,7 +85,7 @@ describe('a stream without the option', () => {
     const lintel = await gateway([await deadOrigin(), await vllm(bodies)]);
     lintel.fleet.replicas[1]!.engine = EngineKind.OPENAI;
     const body = chat({ stream: true });
-    for (let turn = 0; turn < 4; turn++) await (await post(lintel, body)).text();
+    for (let turn = 0; turn < 24; turn++) await (await post(lintel, body)).text();
     expect(new Set(bodies.map((each) => each.replace(' encoded', '')))).toEqual(new Set([body]));
     expect(lintel.records.some(({ attempts }) => attempts.length === 2)).toBe(true);
   });

@@ -6,7 +6,7 @@ import type { RoutingConfig, TokenCounts } from './routing-config.ts';
 import { compareHints, hintsMatch, parseRoutingConfig } from './routing-config.ts';
 import type { PolicyInForce, RouteState } from './state.ts';
 
-export const defaultStrategy = 'prefix-cache';
+export const defaultStrategy = 'lintel';
 
 /** In force where configuration says nothing of a model. */
 export const builtInPolicy: PolicyInForce = {

@@ -36,7 +36,7 @@ describe('strategy: lock > header > profile > default', () => {
     ['power-of-two', { routingStrategy: 'least-request' }, 'lock power-of-two'],
     ['', { routingStrategy: 'least-request' }, 'header least-request'],
     ['', { routingStrategy: '' }, 'profile random'],
-    ['', { configProfile: 'b' }, 'default prefix-cache'],
+    ['', { configProfile: 'b' }, 'default lintel'],
     ['', { configProfile: 'no such' }, 'profile random'],
   ])('lock %p, headers %j → %s', (lockedStrategy, headers, expected) => {
     expect(chosen(inForce({ lockedStrategy, defaultProfile: 'a', profiles }), headers)).toBe(expected);
