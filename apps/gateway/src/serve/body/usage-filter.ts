@@ -1,6 +1,5 @@
 const nothing: Buffer = Buffer.alloc(0);
-const emptyChoices = [Buffer.from('"choices":[]'), Buffer.from('"choices": []')];
-const someChoices = [Buffer.from('"choices":[{'), Buffer.from('"choices": [{')];
+const choicesKey = Buffer.from('"choices":');
 /** An event that says more is none of usage. */
 const heldBytesMax = 16 * 1024;
 const colon = 0x3a;
@@ -45,7 +44,7 @@ export class UsageFilter {
     let to = bytes.length;
     if (event < to && !this.#passing) {
       const rest = bytes.subarray(event);
-      if (rest.length > heldBytesMax || rest[0] === colon || someChoices.some((some) => rest.includes(some))) {
+      if (rest.length > heldBytesMax || rest[0] === colon || findsChoices(rest, 0x7b)) {
         this.#passing = true;
       } else {
         // A copy, since the chunk's memory may be reused.
@@ -65,8 +64,21 @@ export class UsageFilter {
   }
 }
 
+/** Whether some `"choices": [` is followed by this byte: its end, or a first choice. Inside a string the quotes would be escaped. */
+function findsChoices(event: Buffer, next: number): boolean {
+  for (let key = event.indexOf(choicesKey); key >= 0; key = event.indexOf(choicesKey, key + 1)) {
+    let at = key + choicesKey.length;
+    while (event[at] === 0x20) at++;
+    if (event[at] !== 0x5b) continue;
+    at++;
+    while (event[at] === 0x20) at++;
+    if (event[at] === next) return true;
+  }
+  return false;
+}
+
 function tellsUsage(event: Buffer): boolean {
-  if (!emptyChoices.some((empty) => event.includes(empty))) return false;
+  if (!findsChoices(event, 0x5d)) return false;
   const data = event
     .toString('utf8')
     .split(/\r?\n/)
