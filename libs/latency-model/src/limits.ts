@@ -4,6 +4,8 @@ export const latencyModelLimits = {
   modelsMax: 256,
   /** Histograms of output lengths, by tenant, model and length of the prompt; likewise. */
   lengthHistogramsMax: 4_096,
+  /** The same over all tenants, and over all prompts. */
+  lengthSharedMax: 1_024,
   tenantsMax: 4_096,
   /** A prediction is made from here on; before it the coefficients are unknown. */
   samplesMin: 16,

@@ -46,52 +46,66 @@ class Histogram {
   }
 }
 
+/** What counts for one tenant, model and length of the prompt, from the most special to the most general. */
+interface Kin {
+  readonly own: Histogram;
+  /** Of all tenants. */
+  readonly like: Histogram;
+  /** Of all prompts too. */
+  readonly model: Histogram;
+}
+
 /**
  * How long answers are, by tenant, model and length of the prompt (a bucket for each doubling); learnt from answers that came to
  * their end. Where a tenant has too few, those of all tenants count; then those of all prompts.
  */
 export class OutputLengths {
-  readonly #histograms = new Map<string, Histogram>();
+  readonly #kin = new Map<string, Kin>();
+  readonly #shared = new Map<string, Histogram>();
 
   get size(): number {
-    return this.#histograms.size;
+    return this.#kin.size + this.#shared.size;
   }
 
   observe(tenant: string, model: string, promptTokens: number, outputTokens: number): void {
     if (!(outputTokens >= 1)) return;
-    for (const key of keysOf(tenant, model, promptTokens)) this.#at(key).add(outputTokens);
+    const bucket = lengthOf(promptTokens);
+    const key = keyOf(tenant, model, bucket);
+    const kin = this.#kin.get(key) ?? this.#meet(model, bucket);
+    // Moved to the end: the first of the map is the one used longest ago.
+    this.#kin.delete(key);
+    if (this.#kin.size >= limits.lengthHistogramsMax) this.#kin.delete(this.#kin.keys().next().value as string);
+    this.#kin.set(key, kin);
+    kin.own.add(outputTokens);
+    kin.like.add(outputTokens);
+    kin.model.add(outputTokens);
   }
 
   /** NaN where nothing like it was seen often enough. */
   quantile(share: number, tenant: string, model: string, promptTokens: number): number {
-    const like = `${model}\n${lengthOf(promptTokens)}`;
-    return (
-      this.#known(`${like}\n${tenant}`, share) ?? this.#known(like, share) ?? this.#known(model, share) ?? Number.NaN
-    );
+    const bucket = lengthOf(promptTokens);
+    const kin = this.#kin.get(keyOf(tenant, model, bucket));
+    const own = kin?.own.quantile(share) ?? Number.NaN;
+    if (!Number.isNaN(own)) return own;
+    const like = (kin?.like ?? this.#shared.get(likeOf(model, bucket)))?.quantile(share) ?? Number.NaN;
+    if (!Number.isNaN(like)) return like;
+    return (kin?.model ?? this.#shared.get(model))?.quantile(share) ?? Number.NaN;
   }
 
-  #known(key: string, share: number): number | undefined {
-    const found = this.#histograms.get(key)?.quantile(share);
-    return found === undefined || Number.isNaN(found) ? undefined : found;
+  #meet(model: string, bucket: number): Kin {
+    return { own: new Histogram(), like: this.#share(likeOf(model, bucket)), model: this.#share(model) };
   }
 
-  #at(key: string): Histogram {
-    const known = this.#histograms.get(key);
-    // Moved to the end: the first of the map is the one used longest ago.
-    if (known !== undefined) this.#histograms.delete(key);
-    else if (this.#histograms.size >= limits.lengthHistogramsMax) {
-      this.#histograms.delete(this.#histograms.keys().next().value as string);
-    }
-    const histogram = known ?? new Histogram();
-    this.#histograms.set(key, histogram);
+  #share(key: string): Histogram {
+    const known = this.#shared.get(key);
+    if (known !== undefined) return known;
+    if (this.#shared.size >= limits.lengthSharedMax) this.#shared.delete(this.#shared.keys().next().value as string);
+    const histogram = new Histogram();
+    this.#shared.set(key, histogram);
     return histogram;
   }
 }
 
 const lengthOf = (promptTokens: number): number => doublings(Math.max(1, Math.floor(promptTokens)));
-
-/** From the most special to the most general. */
-function keysOf(tenant: string, model: string, promptTokens: number): readonly string[] {
-  const like = `${model}\n${lengthOf(promptTokens)}`;
-  return [`${like}\n${tenant}`, like, model];
-}
+const likeOf = (model: string, bucket: number): string => `${model}\n${bucket}`;
+const keyOf = (tenant: string, model: string, bucket: number): string => `${model}\n${bucket}\n${tenant}`;

@@ -52,7 +52,10 @@ test('memory is bounded, and the tenant that was seen last is known', () => {
   const count = limits.lengthHistogramsMax * 2;
   for (let i = 0; i < count; i++) lengths.observe(`tenant ${i}`, 'm', 100, 10);
   learn(lengths, `tenant ${count - 1}`, 100, ...times(limits.lengthSamplesMin, 300));
-  expect(lengths.size).toBeLessThanOrEqual(limits.lengthHistogramsMax);
+  expect(lengths.size).toBeLessThanOrEqual(limits.lengthHistogramsMax + limits.lengthSharedMax);
+  const models = new OutputLengths();
+  for (let i = 0; i < limits.lengthHistogramsMax * 2; i++) models.observe('t', `model ${i}`, 100, 10);
+  expect(models.size).toBe(limits.lengthHistogramsMax + limits.lengthSharedMax);
   expect(lengths.quantile(0.5, `tenant ${count - 1}`, 'm', 100)).toBeGreaterThan(200);
 });
 
