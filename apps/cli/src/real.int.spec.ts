@@ -102,6 +102,7 @@ async function recordRequest(requestId: string, frameSeq: number, policySeq: num
       tokenSpanMs: 150,
       tokenGaps: 30,
       tokenGapMsMax: 9,
+      queuedMs: 0,
     },
     usage: { promptTokens: 188, completionTokens: 32, cachedTokens: 64, fromEngine: true },
     traceparent: '',

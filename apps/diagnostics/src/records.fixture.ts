@@ -77,6 +77,7 @@ export function recordOf(
       tokenSpanMs: 150,
       tokenGaps: 30,
       tokenGapMsMax: 9,
+      queuedMs: 0,
     },
     usage: { promptTokens: 188, completionTokens: 32, cachedTokens: 64, fromEngine: true },
     traceparent: '',

@@ -362,7 +362,7 @@ class FrameCutter {
     while (this.#at < end) {
       const tag = this.#varint();
       if (tag === ((7 << 3) | Wire.Varint)) facts.tokenGaps = this.#varint();
-      else if ((tag & 7) === Wire.Fixed64 && tag >> 3 >= 1 && tag >> 3 <= 8) {
+      else if ((tag & 7) === Wire.Fixed64 && tag >> 3 >= 1 && tag >> 3 <= 9) {
         const value = this.#double();
         if (tag >> 3 === 3) facts.firstByteMs = value;
         else if (tag >> 3 === 4) facts.totalMs = value;

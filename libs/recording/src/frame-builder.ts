@@ -196,6 +196,7 @@ export class FrameBuilder {
     out.double(6, timings.tokenSpanMs);
     out.uint(7, timings.tokenGaps);
     out.double(8, timings.tokenGapMsMax);
+    out.double(9, timings.queuedMs);
     out.end(start);
   }
 

@@ -93,6 +93,8 @@ export interface RecordedTimings {
   readonly tokenSpanMs: number;
   readonly tokenGaps: number;
   readonly tokenGapMsMax: number;
+  /** 0 did not wait. */
+  readonly queuedMs: number;
 }
 
 export interface RecordedUsage {

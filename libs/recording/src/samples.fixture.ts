@@ -68,6 +68,7 @@ export function sampleRecord(picks: readonly CapturedPick[], given: Partial<Reco
       tokenSpanMs: 150,
       tokenGaps: 31,
       tokenGapMsMax: 9.5,
+      queuedMs: 3.25,
     },
     usage: { promptTokens: 188, completionTokens: 32, cachedTokens: 64, fromEngine: true },
     traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',

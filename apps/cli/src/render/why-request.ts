@@ -133,6 +133,7 @@ function timingsText(timings: RequestExplanation['timings']): string {
   const of = (name: string): string => duration(timings[name]);
   const steps = [
     `body read ${of('bodyReadMs')}`,
+    ...(typeof timings['queuedMs'] === 'number' ? [`waited for room ${of('queuedMs')}`] : []),
     `picked ${of('pickedMs')} (deciding took ${microseconds(timings['pickUs'])})`,
     `first byte ${of('firstByteMs')}`,
     `total ${of('totalMs')}`,

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
 import { route } from '#libs/contracts';
+import type { FlowAsker, Passage } from '../flow/index.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
@@ -56,7 +57,7 @@ export interface Asker {
 }
 
 /** The engines' side of a request: one try after the other until one answers, and that answer's way to the client. */
-export class Attempts implements Caller {
+export class Attempts implements Caller, FlowAsker {
   /** The latest one. */
   attempt: Attempt | undefined;
   answer: Answer | undefined;
@@ -65,6 +66,8 @@ export class Attempts implements Caller {
   readonly #plane: Plane;
   readonly #asker: Asker;
   readonly #tried: FleetReplica[] = [];
+  /** Through flow control; undefined where its profile has none. */
+  #passage: Passage | undefined;
   #commonHead = '';
   /** For engines that are asked for the usage of their stream though the client did not ask for it. */
   #usageHead = '';
@@ -94,6 +97,42 @@ export class Attempts implements Caller {
     this.#asker = asker;
   }
 
+  /** Sends it, or has it wait for a replica with room where its profile says so. */
+  begin(): void {
+    const { flow } = this.where.plan.profile;
+    if (flow === undefined) {
+      this.try();
+      return;
+    }
+    const { account, request, startMs, body } = this.#asker;
+    const { tenantId: tenant } = account;
+    const arrival = { asker: this, flow, headers: request.headers, tenant, startMs, bodyBytes: body.length };
+    this.#passage = this.#plane.flow.enter(arrival);
+    if (this.#passage.ticket !== undefined) this.try();
+  }
+
+  /** It has waited; there is room now. */
+  dispatch(queuedMs: number): void {
+    this.#asker.account.queuedMs = queuedMs;
+    try {
+      this.try();
+    } catch (thrown) {
+      this.#asker.fault(thrown);
+    }
+  }
+
+  refuse(refusal: Refusal, queuedMs: number): void {
+    this.#asker.account.queuedMs = queuedMs;
+    this.#asker.refuse(refusal);
+  }
+
+  /** The request has ended, and its record is about to be written. */
+  over(): void {
+    if (this.#passage === undefined) return;
+    const { usage, attempts } = this.#asker.account;
+    this.#plane.flow.settle(this.#passage, attempts.length === 0 ? null : usage);
+  }
+
   /** Picks a replica and sends the request there. */
   try(): void {
     const plane = this.#plane;
@@ -101,7 +140,7 @@ export class Attempts implements Caller {
     const { where } = this;
     const { clock } = plane.environment;
     const pickStartMs = clock.monotonicMs();
-    const picked = plane.picks.pick(where, this.#tried, pickStartMs);
+    const picked = plane.picks.pick(where, this.#leftOut(), pickStartMs);
     const pickedAtMs = clock.monotonicMs();
     account.pickUs += (pickedAtMs - pickStartMs) * 1000;
     account.pickedMs = pickedAtMs - this.#asker.startMs;
@@ -117,6 +156,11 @@ export class Attempts implements Caller {
     plane.metrics.prefix(where.features.prefixBlocks, matched);
     this.attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
     this.#send(this.attempt, this.#streamed ? plane.pool(replica).connect() : plane.pool(replica).acquire());
+  }
+
+  /** Those tried; before the first try those without room. */
+  #leftOut(): readonly FleetReplica[] {
+    return this.#tried.length === 0 && this.#passage !== undefined ? this.#passage.full : this.#tried;
   }
 
   #send(attempt: Attempt, connection: UpstreamConnection | undefined): void {
@@ -450,6 +494,8 @@ export class Attempts implements Caller {
 
   /** Nobody waits for the answer any more. */
   leave(why: string): void {
+    const queuedMs = this.#passage && this.#plane.flow.leave(this.#passage, why === '' ? 'ClientGone' : 'Stopped');
+    if (queuedMs !== undefined && queuedMs > 0) this.#asker.account.queuedMs = queuedMs;
     const { attempt } = this;
     if (this.endAttempt(AttemptEnd.CLIENT_GONE, why)) attempt?.connection?.destroy();
   }

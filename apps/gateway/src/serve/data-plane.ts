@@ -1,5 +1,6 @@
 import type { SecureContext } from 'node:tls';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { FlowLimits } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
 import type { Logger, Registry } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
@@ -20,6 +21,7 @@ import { answerModels } from './models.ts';
 import { Picks } from './picks.ts';
 import type { Plane } from './plane.ts';
 import type { Quotas } from '../quota/index.ts';
+import { FlowGate } from '../flow/index.ts';
 import { QuotaGate } from '../quota/index.ts';
 import { RateLimit } from './rate-limit.ts';
 import { ResponseHolders } from './response-holders.ts';
@@ -45,6 +47,7 @@ export interface DataPlaneOptions {
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
   readonly trust?: SecureContext | undefined;
   readonly limits?: Partial<ServeLimits>;
+  readonly flowLimits?: Partial<FlowLimits>;
 }
 
 export interface DataPlane {
@@ -75,6 +78,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly selectors: Selectors;
   readonly rates = new RateLimit();
   readonly quotas: QuotaGate | undefined;
+  readonly flow: FlowGate;
   readonly holders: ResponseHolders;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
@@ -112,6 +116,12 @@ class HttpDataPlane implements DataPlane, Plane {
       inflight: () => this.active.size,
       prefixBlocks: () => this.picks.prefixBlocks,
       connections: () => [...this.#pools.values()].reduce((sum, pool) => sum + pool.open, 0),
+    });
+    this.flow = new FlowGate({
+      environment,
+      metrics: options.metrics,
+      limits: options.flowLimits,
+      outputTokens: ({ where }) => this.picks.signals.outputTokens(where.asked),
     });
     this.#sweeper = environment.timers.every(this.limits.sweepPeriodMs, () => this.#sweep());
   }
@@ -165,6 +175,7 @@ class HttpDataPlane implements DataPlane, Plane {
     while (this.active.size > 0 && clock.monotonicMs() < endMs) await timers.sleep(drainLookMs);
     this.active.forEach((exchange) => exchange.abort());
     this.#sweeper?.cancel();
+    this.flow.stop();
     this.#sweeper = undefined;
     for (const pool of this.#pools.values()) pool.close();
     this.#pools.clear();
@@ -176,6 +187,7 @@ class HttpDataPlane implements DataPlane, Plane {
     for (const pool of this.#pools.values()) pool.sweep();
     if (++this.#sweeps % goneSweeps !== 0) return;
     this.#forgetGone();
+    this.flow.forgetIdle();
     this.idempotency.sweep(nowMs);
   }
 

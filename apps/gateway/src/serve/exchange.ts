@@ -351,17 +351,17 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     const { quotas } = this.#plane;
     const { tenantId, keyId, endUser, model, features } = this.account;
     const { body, operation } = this.target.endpoint;
-    if (quotas === undefined || this.#key === undefined || body === 'none') return attempts.try();
+    if (quotas === undefined || this.#key === undefined || body === 'none') return attempts.begin();
     const { promptTokens = 0, maxTokens = 0 } = features ?? {};
     const generates = generating.has(operation);
     const charge = quotas.chargeOf({ tenantId, keyId, endUser, model, promptTokens, maxTokens, generates });
-    if (charge === undefined) return attempts.try();
+    if (charge === undefined) return attempts.begin();
     if ('outcome' in charge) return void this.refuse(charge);
     this.charge = charge;
     charge.reserve((refusal) => {
       try {
         if (this.closed) return;
-        if (refusal === undefined) attempts.try();
+        if (refusal === undefined) attempts.begin();
         else this.refuse(refusal);
       } catch (thrown) {
         this.fault(thrown);
@@ -537,6 +537,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     this.once?.over(this, this.nowMs());
     const { outcome, usage } = account;
     this.charge?.close({ outcome, usage, reached: account.attempts.length > 0 });
+    this.#attempts?.over();
     account.totalMs = this.elapsedMs;
     closeBooks(plane, account, {
       requestId: this.requestId,

@@ -12,7 +12,7 @@ interface Sample {
 }
 
 /** Registers what prom-client prints by its `get` alone: counting then costs no hashing of labels. */
-function register(registry: Registry, name: string, help: string, type: string, samples: () => Sample[]): void {
+export function register(registry: Registry, name: string, help: string, type: string, samples: () => Sample[]): void {
   const metric = {
     name,
     help,
@@ -25,7 +25,7 @@ function register(registry: Registry, name: string, help: string, type: string, 
 }
 
 /** A histogram of one label set. */
-class Buckets {
+export class Buckets {
   readonly counts: Float64Array;
   sum = 0;
   count = 0;

@@ -14,6 +14,7 @@ import type { RateLimit } from './rate-limit.ts';
 import type { Selectors } from './selector.ts';
 import type { ResponseHolders } from './response-holders.ts';
 import type { ServeTracing } from './tracing.ts';
+import type { FlowGate } from '../flow/index.ts';
 import type { QuotaGate } from '../quota/index.ts';
 import type { ReplicaPool } from './upstream/pool.ts';
 
@@ -35,6 +36,8 @@ export interface Plane {
   readonly rates: RateLimit;
   /** Undefined: limits are not held. */
   readonly quotas: QuotaGate | undefined;
+  /** Where requests wait whose profile says so. */
+  readonly flow: FlowGate;
   readonly holders: ResponseHolders;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;

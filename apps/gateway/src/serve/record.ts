@@ -29,6 +29,7 @@ export class Account {
   tokenSpanMs = 0;
   tokenGaps = 0;
   tokenGapMsMax = 0;
+  queuedMs = 0;
   replicasSeq = 0;
   tenantsSeq = 0;
 
@@ -58,6 +59,7 @@ export class Account {
         tokenSpanMs: this.tokenSpanMs,
         tokenGaps: this.tokenGaps,
         tokenGapMsMax: this.tokenGapMsMax,
+        queuedMs: this.queuedMs,
       },
       usage: this.usage,
       traceparent: this.traceparent,

@@ -167,6 +167,7 @@ function timingsOf(timings: route.Timings | undefined): Record<string, number | 
   const gaps = timings?.tokenGaps ?? 0;
   return {
     bodyReadMs: reached(timings?.bodyReadMs),
+    queuedMs: reached(timings?.queuedMs),
     pickedMs: reached(timings?.pickedMs),
     pickUs: reached(timings?.pickUs),
     firstByteMs: reached(timings?.firstByteMs),

@@ -8,6 +8,7 @@ export type { DesiredRouting, PlannedRouting, PlanOptions } from './plan.ts';
 export { planConfiguration } from './plan.ts';
 export type { PolicyCommand, PolicyEvent } from './policy.decider.ts';
 export { checkPolicy, policy, policyLimits } from './policy.decider.ts';
+export type { FlowProfile } from './flow-profile.ts';
 export type { ResolvedProfile, RoutingHeaders } from './profiles.ts';
 export { builtInPolicy, defaultStrategy, resolveProfile, selectPolicy } from './profiles.ts';
 export type { Difference, Reexecution } from './reexecute.ts';

@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { route } from '#libs/contracts';
 import type { PipelineSpec } from '#libs/scheduling';
 import { canonicalJson, pipelineHash, resolveStrategy } from '#libs/scheduling';
+import type { FlowProfile } from './flow-profile.ts';
 import type { RoutingConfig, TokenCounts } from './routing-config.ts';
 import { compareHints, hintsMatch, parseRoutingConfig } from './routing-config.ts';
 import type { PolicyInForce, RouteState } from './state.ts';
@@ -39,6 +40,8 @@ export interface ResolvedProfile {
   /** 0 is no limit. */
   readonly requestsPerSecond: number;
   readonly spec: PipelineSpec;
+  /** Undefined: its requests do not wait. */
+  readonly flow: FlowProfile | undefined;
   /** Fields of lintel.route.v1.Pipeline. */
   readonly pipeline: {
     readonly hash: string;
@@ -113,6 +116,7 @@ export function resolveProfile(inForce: PolicyInForce, headers: RoutingHeaders, 
     chosenBy,
     requestsPerSecond: profile?.requestsPerSecond ?? 0,
     spec,
+    flow: configs.get(name)?.flow,
     pipeline: {
       hash: pipelineHash(spec),
       json: canonicalJson(spec),

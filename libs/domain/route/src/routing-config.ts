@@ -1,6 +1,8 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import { closest, CodedError } from '#libs/kernel';
 import type { PluginParams } from '#libs/scheduling';
+import type { FlowProfile } from './flow-profile.ts';
+import { parseFlowProfile } from './flow-profile.ts';
 
 export const hintNames = ['promptTokensGte', 'promptTokensLt', 'maxTokensGte', 'maxTokensLt'] as const;
 
@@ -10,6 +12,8 @@ export type Hints = { readonly [Name in (typeof hintNames)[number]]?: number };
 export interface RoutingConfig {
   readonly hints: Hints;
   readonly params: PluginParams;
+  /** Undefined: requests of the profile do not wait. */
+  readonly flow: FlowProfile | undefined;
 }
 
 const isHint = (name: string): name is keyof Hints => (hintNames as readonly string[]).includes(name);
@@ -25,6 +29,7 @@ export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfi
   const hints: Record<string, number> = {};
   const params: Record<string, Record<string, unknown>> = {};
   const targets: Record<string, number> = {};
+  let flow: FlowProfile | undefined;
   for (const [name, value] of Object.entries(config ?? {})) {
     if (isHint(name)) {
       if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} is not a number of tokens`);
@@ -33,9 +38,13 @@ export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfi
       if (typeof value !== 'number' || !(value > 0)) throw invalid(`${name} is not a number of milliseconds above 0`);
       targets[name] = value;
     } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      if (name === 'flowControl') {
+        flow = parseFlowProfile(value);
+        continue;
+      }
       Object.defineProperty(params, name, { value, enumerable: true, writable: true });
     } else {
-      const meant = closest(name, [...hintNames, ...targetNames]);
+      const meant = closest(name, [...hintNames, ...targetNames, 'flowControl']);
       throw invalid(
         `routingConfig holds ${JSON.stringify(name.slice(0, 64))}`,
         meant === undefined
@@ -48,7 +57,7 @@ export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfi
   if (Object.keys(targets).length > 0) {
     for (const plugin of targetPlugins) params[plugin] = { ...targets, ...params[plugin] };
   }
-  return { hints, params };
+  return { hints, params, flow };
 }
 
 const invalid = (problem: string, advice?: string): CodedError =>

@@ -1,0 +1,2 @@
+export { FlowGate } from './flow-gate.ts';
+export type { FlowAsker, Passage } from './passage.ts';

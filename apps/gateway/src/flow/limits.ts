@@ -1,0 +1,7 @@
+/** Bounds of waiting in the gateway; those of the queue itself are `flowLimits`. */
+export const gateLimits = {
+  /** While somebody waits, how often bounds, telemetry and replicas that became ready are looked at. */
+  tickMs: 25,
+  /** Longest deadline for the first token that a client may name. */
+  deadlineMsMax: 86_400_000,
+} as const;

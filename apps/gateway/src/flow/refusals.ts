@@ -1,0 +1,44 @@
+import { route } from '#libs/contracts';
+import type { FlowOutcome } from '#libs/flow-control';
+import type { Refusal } from '../serve/errors.ts';
+
+const { Outcome } = route;
+
+/** What a request is told that waited, or was to wait, in vain. */
+export function refusalOf(outcome: FlowOutcome): Refusal {
+  switch (outcome) {
+    case 'RejectedCapacity':
+      return {
+        status: 429,
+        code: 'queue_full',
+        message: 'Every replica is busy and there is no place left to wait. Try again.',
+        outcome: Outcome.REJECTED_CAPACITY,
+        retryAfterS: 1,
+      };
+    case 'EvictedPressure':
+      return {
+        status: 429,
+        code: 'queue_evicted',
+        message: 'Every replica is busy, and a more urgent request took this one its place to wait. Try again.',
+        outcome: Outcome.REJECTED_CAPACITY,
+        retryAfterS: 2,
+      };
+    case 'EvictedDeadline':
+      return {
+        status: 503,
+        code: 'queue_deadline_exceeded',
+        message:
+          'No replica had room before the deadline that the request named in x-slo-ttft-ms. Allow more, or try again.',
+        outcome: Outcome.EVICTED_DEADLINE,
+        retryAfterS: 1,
+      };
+    default:
+      return {
+        status: 503,
+        code: 'queue_wait_exceeded',
+        message: 'No replica had room for as long as a request may wait. Try again.',
+        outcome: Outcome.EVICTED_DEADLINE,
+        retryAfterS: 2,
+      };
+  }
+}
