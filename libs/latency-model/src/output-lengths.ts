@@ -22,12 +22,16 @@ function tokensOf(bucket: number): number {
 class Histogram {
   readonly counts = new Float64Array(buckets);
   total = 0;
+  // The last quantile that was asked for, and the total up to which it is good enough.
+  #share = Number.NaN;
+  #tokens = Number.NaN;
+  #goodUntil = 0;
 
   add(tokens: number): void {
     const bucket = bucketOf(tokens);
     this.counts[bucket] = (this.counts[bucket] as number) + 1;
     if (++this.total < limits.lengthSamplesMax) return;
-    this.total = 0;
+    this.total = this.#goodUntil = 0;
     for (let i = 0; i < buckets; i++) {
       this.counts[i] = (this.counts[i] as number) / 2;
       this.total += this.counts[i] as number;
@@ -36,6 +40,16 @@ class Histogram {
 
   quantile(share: number): number {
     if (this.total < limits.lengthSamplesMin) return Number.NaN;
+    if (share !== this.#share || this.total > this.#goodUntil) {
+      this.#share = share;
+      this.#tokens = this.#quantile(share);
+      // A few samples among many move it by no more than a bucket is wide.
+      this.#goodUntil = this.total + this.total / samplesPerLook;
+    }
+    return this.#tokens;
+  }
+
+  #quantile(share: number): number {
     const wanted = this.total * share;
     let sum = 0;
     for (let bucket = 0; bucket < buckets; bucket++) {
@@ -45,6 +59,9 @@ class Histogram {
     return tokensOf(buckets - 1);
   }
 }
+
+/** A quantile is looked up again when one more for each so many samples came. */
+const samplesPerLook = 64;
 
 /** What counts for one tenant, model and length of the prompt, from the most special to the most general. */
 interface Kin {
@@ -62,6 +79,11 @@ interface Kin {
 export class OutputLengths {
   readonly #kin = new Map<string, Kin>();
   readonly #shared = new Map<string, Histogram>();
+  // Requests come in runs of the same kind: the last one used stands at the end of the map and needs no look-up.
+  #tenant = '';
+  #model = '';
+  #bucket = -1;
+  #last: Kin | undefined;
 
   get size(): number {
     return this.#kin.size + this.#shared.size;
@@ -69,22 +91,34 @@ export class OutputLengths {
 
   observe(tenant: string, model: string, promptTokens: number, outputTokens: number): void {
     if (!(outputTokens >= 1)) return;
-    const bucket = lengthOf(promptTokens);
+    const kin = this.#kinOf(tenant, model, lengthOf(promptTokens));
+    kin.own.add(outputTokens);
+    kin.like.add(outputTokens);
+    kin.model.add(outputTokens);
+  }
+
+  #kinOf(tenant: string, model: string, bucket: number): Kin {
+    if (this.#last !== undefined && this.#isLast(tenant, model, bucket)) return this.#last;
     const key = keyOf(tenant, model, bucket);
     const kin = this.#kin.get(key) ?? this.#meet(model, bucket);
     // Moved to the end: the first of the map is the one used longest ago.
     this.#kin.delete(key);
     if (this.#kin.size >= limits.lengthHistogramsMax) this.#kin.delete(this.#kin.keys().next().value as string);
     this.#kin.set(key, kin);
-    kin.own.add(outputTokens);
-    kin.like.add(outputTokens);
-    kin.model.add(outputTokens);
+    this.#tenant = tenant;
+    this.#model = model;
+    this.#bucket = bucket;
+    return (this.#last = kin);
+  }
+
+  #isLast(tenant: string, model: string, bucket: number): boolean {
+    return bucket === this.#bucket && tenant === this.#tenant && model === this.#model;
   }
 
   /** NaN where nothing like it was seen often enough. */
   quantile(share: number, tenant: string, model: string, promptTokens: number): number {
     const bucket = lengthOf(promptTokens);
-    const kin = this.#kin.get(keyOf(tenant, model, bucket));
+    const kin = this.#isLast(tenant, model, bucket) ? this.#last : this.#kin.get(keyOf(tenant, model, bucket));
     const own = kin?.own.quantile(share) ?? Number.NaN;
     if (!Number.isNaN(own)) return own;
     const like = (kin?.like ?? this.#shared.get(likeOf(model, bucket)))?.quantile(share) ?? Number.NaN;

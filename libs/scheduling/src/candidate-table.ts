@@ -10,6 +10,8 @@ export class CandidateTable implements Candidates {
   /** By column; NaN in all rows that are not in use, so that adding a row costs nothing. */
   readonly #values: Float64Array[] = [];
   readonly #ages: Float32Array[] = [];
+  /** 1 for each column that may hold something: a pick writes a few of many. */
+  readonly #written = new Uint8Array(columns.length);
 
   constructor() {
     this.#grow(roomMin);
@@ -23,6 +25,8 @@ export class CandidateTable implements Candidates {
     const { length } = this.ids;
     this.ids.length = 0;
     for (let column = 0; column < columns.length; column++) {
+      if (this.#written[column] === 0) continue;
+      this.#written[column] = 0;
       (this.#values[column] as Float64Array).fill(Number.NaN, 0, length);
       (this.#ages[column] as Float32Array).fill(Number.NaN, 0, length);
     }
@@ -43,16 +47,22 @@ export class CandidateTable implements Candidates {
 
   /** The same by the column's place in `columnIndex`. */
   put(index: number, column: number, value: number, ageMs: number): void {
+    this.#written[column] = 1;
     (this.#values[column] as Float64Array)[index] = value;
     (this.#ages[column] as Float32Array)[index] = ageMs;
   }
 
+  /** May be written into, as `agesMs`. */
   values(column: Column): Float64Array {
-    return this.#values[columnIndex[column]] as Float64Array;
+    const index = columnIndex[column];
+    this.#written[index] = 1;
+    return this.#values[index] as Float64Array;
   }
 
   agesMs(column: Column): Float32Array {
-    return this.#ages[columnIndex[column]] as Float32Array;
+    const index = columnIndex[column];
+    this.#written[index] = 1;
+    return this.#ages[index] as Float32Array;
   }
 
   #grow(room: number): void {
