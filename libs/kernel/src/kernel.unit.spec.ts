@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { closest, fnv1a32, Heap, mix32, Ring, SeededRng } from '#libs/kernel';
+import { closest, fnv1a32, Heap, mix32, SeededRng } from '#libs/kernel';
 
 describe('SeededRng', () => {
   test('the same seed gives the same numbers, another seed others', () => {
@@ -30,14 +30,6 @@ test('Heap gives items back in order', () => {
       expect(out).toEqual([...values].sort((a, b) => a - b));
     }),
   );
-});
-
-test('Ring is first in, first out, and refuses when full', () => {
-  const ring = new Ring<number>(2);
-  expect([ring.push(1), ring.push(2), ring.push(3)]).toEqual([true, true, false]);
-  expect(ring.takeRefused()).toBe(1);
-  expect(ring.takeRefused()).toBe(0);
-  expect([ring.shift(), ring.push(4), ring.shift(), ring.shift(), ring.shift()]).toEqual([1, true, 2, 4, undefined]);
 });
 
 test('hashes are stable 32-bit unsigned numbers', () => {
