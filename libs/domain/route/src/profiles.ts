@@ -60,6 +60,8 @@ interface Prepared {
   /** Profiles with hints, most specific first. */
   readonly auto: readonly route.RoutingProfile[];
   readonly resolved: Map<string, ResolvedProfile>;
+  /** What a client gets that asks for nothing: most do. */
+  plain: ResolvedProfile | undefined;
 }
 
 const preparedByPolicy = new WeakMap<PolicyInForce, Prepared>();
@@ -74,7 +76,7 @@ function prepare(inForce: PolicyInForce): Prepared {
   const auto = [...inForce.policy.profiles].sort(
     (a, b) => compareHints(hintsOf(a), hintsOf(b)) || (a.name < b.name ? -1 : 1),
   );
-  const prepared: Prepared = { configs, auto, resolved: new Map() };
+  const prepared: Prepared = { configs, auto, resolved: new Map(), plain: undefined };
   preparedByPolicy.set(inForce, prepared);
   return prepared;
 }
@@ -95,6 +97,12 @@ function profileOf(inForce: PolicyInForce, wanted: string, counts: TokenCounts):
  * default. @throws SCHEDULING_STRATEGY_UNKNOWN, …_INVALID, …_EXCLUSIVE for what the client's header asks
  */
 export function resolveProfile(inForce: PolicyInForce, headers: RoutingHeaders, counts: TokenCounts): ResolvedProfile {
+  if (headers.routingStrategy || headers.configProfile) return resolveAsked(inForce, headers, counts);
+  const prepared = prepare(inForce);
+  return (prepared.plain ??= resolveAsked(inForce, headers, counts));
+}
+
+function resolveAsked(inForce: PolicyInForce, headers: RoutingHeaders, counts: TokenCounts): ResolvedProfile {
   const profile = profileOf(inForce, headers.configProfile ?? '', counts);
   const { lockedStrategy, policyId } = inForce.policy;
   const [text, chosenBy] = lockedStrategy
