@@ -20,8 +20,8 @@ import { startBare, startEngines, startHaproxy, startLintel } from './_proxies.m
 const { values } = parseArgs({
   options: {
     help: { type: 'boolean' },
-    requests: { type: 'string', default: '15000' },
-    rounds: { type: 'string', default: '5' },
+    requests: { type: 'string', default: '6000' },
+    rounds: { type: 'string', default: '17' },
     connections: { type: 'string', default: '32' },
     strategy: { type: 'string', default: 'prefix-cache' },
     profile: { type: 'string' },
@@ -29,7 +29,7 @@ const { values } = parseArgs({
 });
 if (values.help) {
   process.stdout
-    .write(`npm run bench -- gateway [--requests 15000] [--rounds 5] [--connections 32] [--strategy prefix-cache]
+    .write(`npm run bench -- gateway [--requests 6000] [--rounds 17] [--connections 32] [--strategy prefix-cache]
                              [--profile <folder>]
 
 Small chat requests (430 bytes, answers of 430), not streamed, over kept connections to three replicas that answer a constant at once.
