@@ -319,7 +319,12 @@ describe('the database', () => {
 
     await nats.restart();
     await eventually(async () => expect((await api.call('GET', '/ready')).body.state).toBe('up'), 20_000);
-    const { seq } = (await policy('least-request')).changes[0];
+    // Who answers commands comes back by a connection of its own; until then nothing of a document is applied.
+    let applied: any;
+    await eventually(async () => {
+      applied = await policy('least-request');
+    }, 20_000);
+    const { seq } = applied.changes[0];
     const listed = await api.get(`/api/v1/policies?minSeq=${seq}`);
     expect(listed.items).toMatchObject([{ version: 2, profiles: [{ strategy: 'least-request' }] }]);
     await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(seq + 1), 20_000);
