@@ -1,7 +1,7 @@
 import type { route } from '#libs/contracts';
 import type { DesiredConfiguration, LintelConfig } from '#libs/nest-kit';
 import { desiredOf } from '#libs/nest-kit';
-import { hashKey } from './home.ts';
+import { hashApiKey } from '#libs/domain/tenancy';
 
 /** A replica that did not come from the configuration file: simulated, `--engine`, `--real`. */
 export interface ExtraReplica {
@@ -25,7 +25,7 @@ export function desiredConfiguration(
 ): DesiredConfiguration {
   const given: DesiredConfiguration =
     config === undefined ? { replicas: [], policies: [], tenants: [] } : desiredOf(config, `config:${file ?? ''}`);
-  const hash = apiKey === undefined ? '' : hashKey(apiKey);
+  const hash = apiKey === undefined ? '' : hashApiKey(apiKey);
   return {
     replicas: [
       ...given.replicas,

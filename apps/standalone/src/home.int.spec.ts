@@ -3,7 +3,8 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Home, hashKey } from './home.ts';
+import { hashApiKey } from '#libs/domain/tenancy';
+import { Home } from './home.ts';
 
 let folder: string;
 beforeEach(async () => (folder = await mkdtemp(join(tmpdir(), 'lintel-home-'))));
@@ -79,5 +80,5 @@ describe('a home', () => {
 });
 
 test('L23 keys are stored as sha256', () => {
-  expect(hashKey('lk-dev')).toBe('fc34960f03887f17c154ec814fba84cea41c50e67401e77c52d4bf260b1ce587');
+  expect(hashApiKey('lk-dev')).toBe('fc34960f03887f17c154ec814fba84cea41c50e67401e77c52d4bf260b1ce587');
 });

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { chmod, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -122,9 +122,4 @@ export class Home {
     rmSync(this.path('connection.json'), { force: true });
     rmSync(this.#lockFile, { force: true });
   }
-}
-
-/** Hex sha256 of a key's UTF-8 bytes: the form in which keys are stored. */
-export function hashKey(key: string): string {
-  return createHash('sha256').update(key).digest('hex');
 }
