@@ -41,7 +41,7 @@ describe('completion', () => {
       expect(offered('lintel', 'replica', '')).toEqual(['drain', 'resume', 'remove']);
       expect(offered('lintel', '--home', 'x', 'replica', 'drain', '')).toEqual(['name-of-replicas']);
       expect(offered('lintel', 'replica', 'drain', 'r1', '--re')).toEqual(['--reason']);
-      expect(offered('lintel', 'get', 'pr')).toEqual(['projections']);
+      expect(offered('lintel', 'get', 'pr')).toEqual(['projections', 'prices']);
       expect(offered('lintel', 'completion', '')).toEqual(['bash', 'zsh', 'fish']);
     },
   );

@@ -23,7 +23,7 @@ const argumentNames: Readonly<Record<string, string>> = {
   'key revoke': 'tenants',
 };
 const argumentWords: Readonly<Record<string, readonly string[]>> = {
-  get: ['replicas', 'policies', 'tenants', 'requests', 'projections', 'dead-letters'],
+  get: ['replicas', 'policies', 'tenants', 'requests', 'projections', 'dead-letters', 'prices'],
   completion: shells,
 };
 const takesFiles: ReadonlySet<string> = new Set(['apply', 'verify', 'archive import', 'archive export', 'up']);

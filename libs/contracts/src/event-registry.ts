@@ -39,6 +39,9 @@ export const eventTypes = [
   event('tenancy', 'quota', 2, tenancy.QuotaLeasedSchema),
   event('tenancy', 'quota', 2, tenancy.QuotaReturnedSchema),
   event('tenancy', 'quota', 2, tenancy.SlotsLeasedSchema),
+  event('tenancy', 'prices', 4, tenancy.PricesSetSchema),
+  event('tenancy', 'budget', 4, tenancy.SpendReportedSchema),
+  event('tenancy', 'budget', 4, tenancy.BudgetReachedSchema),
 ] as const satisfies readonly EventType[];
 
 /** Looks event types up and turns their data to and from the ProtoJSON that stands in the log. */

@@ -51,6 +51,7 @@ export const commandTypes = [
   command('tenancy', 'IssueKey', tenancy.IssueKeySchema),
   command('tenancy', 'RevokeKey', tenancy.RevokeKeySchema),
   command('tenancy', 'SetLimits', tenancy.SetLimitsSchema),
+  command('tenancy', 'SetPrices', tenancy.SetPricesSchema),
 ] as const;
 
 /** Every query. */

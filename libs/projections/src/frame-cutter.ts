@@ -7,7 +7,7 @@ const unusual = new Error('not the usual form');
 
 const Wire = { Varint: 0, Fixed64: 1, Bytes: 2, Fixed32: 5 } as const;
 /** Highest field of DecisionRecord, and so of the texts that are remembered. */
-const fieldMax = 21;
+const fieldMax = 100;
 /** Indexes beyond it would need more than two bytes, and more room than is set aside. */
 const indexMax = 0x3fff;
 
@@ -166,6 +166,9 @@ class FrameCutter {
       completionTokens: null,
       cachedTokens: null,
       traceparent: '',
+      costNano: 0,
+      priceSeq: 0,
+      currency: '',
       record: this.#out,
     };
     const opened = this.#open((5 << 3) | Wire.Bytes);
@@ -254,6 +257,15 @@ class FrameCutter {
         return;
       case (21 << 3) | Wire.Bytes:
         facts.profile = this.#text(21);
+        return;
+      case (50 << 3) | Wire.Fixed64:
+        facts.costNano = this.#double();
+        return;
+      case (51 << 3) | Wire.Fixed64:
+        facts.priceSeq = this.#double();
+        return;
+      case (52 << 3) | Wire.Bytes:
+        facts.currency = this.#text(52);
         return;
       default:
         throw unusual;

@@ -72,6 +72,9 @@ const frames = fc
       heads: fc.dictionary(text, number, { maxKeys: 3, noNullPrototype: true }),
       errorMessage: text,
       profile: text,
+      costNano: number,
+      priceSeq: number,
+      currency: text,
     });
     return fc.record({
       gatewayId: text,

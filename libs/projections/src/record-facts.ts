@@ -34,6 +34,10 @@ export interface RecordFacts {
   /** Only the engine knows. */
   readonly cachedTokens: number | null;
   readonly traceparent: string;
+  /** Means something where `priceSeq` is not 0: else nobody knows what it cost. */
+  readonly costNano: number;
+  readonly priceSeq: number;
+  readonly currency: string;
   /** Bytes of a RecordFrame with exactly this record. */
   readonly record: Uint8Array;
 }
@@ -84,6 +88,9 @@ function factsOf(frame: route.RecordFrame, record: route.DecisionRecord): Record
     completionTokens: usage?.completionTokens ?? null,
     cachedTokens: usage?.fromEngine === true ? usage.cachedTokens : null,
     traceparent,
+    costNano: record.costNano,
+    priceSeq: record.priceSeq,
+    currency: record.currency,
     record: singleRecordFrame(frame, record),
   };
 }

@@ -81,6 +81,7 @@ export class FrameBuilder {
     }
     out.text(20, record.errorMessage);
     out.text(21, record.profile);
+    this.#cost(record);
     out.end(start);
     this.count++;
     return true;
@@ -198,6 +199,14 @@ export class FrameBuilder {
     out.double(8, timings.tokenGapMsMax);
     out.double(9, timings.queuedMs);
     out.end(start);
+  }
+
+  #cost({ cost }: RecordInput): void {
+    if (cost === undefined) return;
+    const out = this.#records;
+    out.double(50, cost.nano);
+    out.double(51, cost.priceSeq);
+    out.text(52, cost.currency);
   }
 
   #usage({ usage }: RecordInput): void {

@@ -44,6 +44,9 @@ describe('the hand-written encoding', () => {
         fc.string({ maxLength: 9 }).map((name) => `h${name}`),
         fc.double(),
       ),
+      cost: fc.option(fc.record({ nano: time, priceSeq: time, currency: fc.constantFrom('USD', 'EUR') }), {
+        nil: undefined,
+      }),
       usage: fc.option(
         fc.record({ promptTokens: count, completionTokens: count, cachedTokens: count, fromEngine: fc.boolean() }),
         { nil: undefined },
@@ -56,11 +59,14 @@ describe('the hand-written encoding', () => {
       fc.property(fc.array(record, { maxLength: 4 }), (records) => {
         const { bytes, frame } = frameOf(...records);
         expect(Buffer.from(toBinary(route.RecordFrameSchema, frame)).equals(bytes)).toBe(true);
-        for (const [index, { usage, heads, errorMessage, receivedAtMs }] of records.entries()) {
+        for (const [index, { usage, cost, heads, errorMessage, receivedAtMs }] of records.entries()) {
           const back = frame.records[index] as route.DecisionRecord;
           expect(back.receivedAtMs).toBe(receivedAtMs);
           expect(back.errorMessage).toBe(errorMessage.toWellFormed());
           expect({ ...back.heads }).toEqual(heads);
+          expect([back.costNano, back.priceSeq, back.currency]).toEqual(
+            cost === undefined ? [0, 0, ''] : [cost.nano, cost.priceSeq, cost.currency],
+          );
           expect(back.usage?.cachedTokens).toBe(usage?.cachedTokens);
         }
       }),

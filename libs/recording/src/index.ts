@@ -7,6 +7,7 @@ export type {
   PipelineRef,
   RecordedAttempt,
   RecordedTimings,
+  RecordedCost,
   RecordedUsage,
   RecordInput,
 } from './record-input.ts';

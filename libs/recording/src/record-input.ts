@@ -104,6 +104,14 @@ export interface RecordedUsage {
   readonly fromEngine: boolean;
 }
 
+/** What it cost, where that is known. */
+export interface RecordedCost {
+  readonly nano: number;
+  /** Sequence of the commit that set the prices. */
+  readonly priceSeq: number;
+  readonly currency: string;
+}
+
 /**
  * One request at its end: the fields of lintel.route.v1.DecisionRecord with replicas and pipelines in plain. The recorder keeps
  * the object until its frame is closed: hand it over and forget it.
@@ -126,6 +134,7 @@ export interface RecordInput {
   readonly errorCode: string;
   readonly timings: RecordedTimings | undefined;
   readonly usage: RecordedUsage | undefined;
+  readonly cost?: RecordedCost | undefined;
   readonly traceparent: string;
   readonly heads: Readonly<Record<string, number>>;
   readonly errorMessage: string;

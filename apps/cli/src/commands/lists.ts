@@ -17,6 +17,7 @@ const singular: Readonly<Record<string, ListName>> = {
   request: 'requests',
   projection: 'projections',
   'dead-letter': 'dead-letters',
+  price: 'prices',
 };
 
 /** @throws LIST_UNKNOWN with the closest name */

@@ -2,10 +2,19 @@ import type { Cell, Column } from './table.ts';
 import { table } from './table.ts';
 import type { Layout } from './text.ts';
 import { clean, plural } from './text.ts';
+import { nanoText } from './money.ts';
 import { age, columnValue, count, duration, time, unknown } from './units.ts';
 import { valueText } from './state.ts';
 
-export const listNames = ['replicas', 'policies', 'tenants', 'requests', 'projections', 'dead-letters'] as const;
+export const listNames = [
+  'replicas',
+  'policies',
+  'tenants',
+  'requests',
+  'projections',
+  'dead-letters',
+  'prices',
+] as const;
 export type ListName = (typeof listNames)[number];
 
 export type Item = Readonly<Record<string, unknown>>;
@@ -202,6 +211,29 @@ const lists: Readonly<Record<ListName, List>> = {
       ];
     },
   },
+  prices: {
+    columns: [
+      left('model', true),
+      right('input'),
+      right('cached input'),
+      right('output'),
+      right('request'),
+      left('currency'),
+      left('from'),
+      left('state'),
+      left('version'),
+    ],
+    row: (item, layout) => [
+      text(item, 'model'),
+      // Per million tokens, as prices are told.
+      ...['inputNano', 'cachedInputNano', 'outputNano'].map((name) => perMillion(number(item, name))),
+      nanoText(number(item, 'requestNano')),
+      text(item, 'currency'),
+      of(item, 'effectiveFromMs') === 0 ? 'always' : time(number(item, 'effectiveFromMs'), layout),
+      text(item, 'state'),
+      { text: `#${text(item, 'seq')} ${optional(item, 'source')}`, style: layout.paint.dim },
+    ],
+  },
   'dead-letters': {
     columns: [
       right('letter'),
@@ -223,6 +255,8 @@ const lists: Readonly<Record<ListName, List>> = {
     ],
   },
 };
+
+const perMillion = (nano: number | null): string => (nano === null ? unknown : `${nanoText(nano * 1e6)}/M`);
 
 function commitCell(item: Item, layout: Layout): Cell {
   const seq = number(item, 'seq');
@@ -256,6 +290,7 @@ const names: Readonly<Record<ListName, string>> = {
   requests: 'request',
   projections: 'projection',
   'dead-letters': 'dead letter',
+  prices: 'price',
 };
 
 export function renderList(

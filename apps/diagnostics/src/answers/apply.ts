@@ -1,8 +1,8 @@
 import type { ApplyAnswer } from '#libs/domain/diag';
 import type { PlannedRouting } from '#libs/domain/route';
 import { planConfiguration } from '#libs/domain/route';
-import type { PlannedTenancy } from '#libs/domain/tenancy';
-import { planTenants } from '#libs/domain/tenancy';
+import type { PlannedPrices, PlannedTenancy } from '#libs/domain/tenancy';
+import { planPrices, planTenants } from '#libs/domain/tenancy';
 import { subjects } from '#libs/contracts';
 import { sha256Hex } from '#libs/event-log';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
@@ -22,7 +22,7 @@ export interface ApplyOptions {
   readonly asked: Pick<Asked, 'actor' | 'traceparent'>;
 }
 
-type Planned = PlannedRouting | PlannedTenancy;
+type Planned = PlannedRouting | PlannedTenancy | PlannedPrices;
 
 const source = 'apply';
 
@@ -38,6 +38,7 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
   const owns = (from: string): boolean => options.prune && from === source;
   const plan: Planned[] = [
     ...planConfiguration(desired, state.route, { source, owns }),
+    ...planPrices(desired.prices, state.tenancy, { source, owns }),
     ...planTenants(desired.tenants, state.tenancy, { source, owns }),
   ];
   const correlationId = `apply-${core.environment.ids.uuid()}`;
@@ -68,13 +69,14 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
   return { ...head, changes };
 }
 
-function wantedCount({ replicas, policies, tenants }: DesiredConfiguration): number {
+function wantedCount({ replicas, policies, tenants, prices }: DesiredConfiguration): number {
   const parts = tenants.reduce((sum, { keys, limits = [] }) => sum + keys.length + (limits.length > 0 ? 1 : 0), 0);
-  return replicas.length + policies.length + tenants.length + parts;
+  return replicas.length + policies.length + tenants.length + parts + (prices === undefined ? 0 : 1);
 }
 
 function subjectOf({ aggregate, id }: Planned): string {
-  return aggregate === 'tenant' ? subjects.event('tenancy', aggregate, id) : subjects.event('route', aggregate, id);
+  const context = aggregate === 'tenant' || aggregate === 'prices' ? 'tenancy' : 'route';
+  return subjects.event(context, aggregate, id);
 }
 
 /**
@@ -113,6 +115,10 @@ async function send(core: Core, step: Planned, asked: Asked): Promise<{ seq: num
     }
     case 'SetLimits':
       return await command(core, 'tenancy.SetLimits', { tenantId: wanted.tenantId, limits: [...wanted.limits] }, asked);
+    case 'SetPrices': {
+      const { currency, prices, source: from } = wanted;
+      return await command(core, 'tenancy.SetPrices', { currency, prices: [...prices], source: from }, asked);
+    }
     default:
       throw new CodedError('APPLY_INVALID', `a plan never holds ${wanted.type}`);
   }

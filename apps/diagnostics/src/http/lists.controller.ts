@@ -3,6 +3,7 @@ import type {
   DeadLetterItem,
   ListAnswer,
   PolicyItem,
+  PriceItem,
   ProjectionState,
   RedriveAnswer,
   ReplicaItem,
@@ -16,6 +17,7 @@ import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { listDeadLetters, redriveDeadLetter, showDeadLetter } from '../answers/dead-letters.ts';
 import { listPolicies, listReplicas, listRequests, listTenants } from '../answers/lists.ts';
+import { listPrices } from '../answers/prices.ts';
 import { listProjections, rebuildProjection, retryProjection } from '../answers/projections.ts';
 import type { Core } from '../core.ts';
 import { limits } from '../limits.ts';
@@ -65,6 +67,11 @@ export class ListsController {
   @Get('tenants')
   async tenants(@Query() query: unknown): Promise<ListAnswer<TenantItem>> {
     return await listTenants(this.core, given(listGiven, query));
+  }
+
+  @Get('prices')
+  async prices(@Query() query: unknown): Promise<ListAnswer<PriceItem>> {
+    return await listPrices(this.core, given(listGiven, query));
   }
 
   @Get('requests')

@@ -72,7 +72,7 @@ export class GatewayFolds {
         new LogFold({
           ...shared,
           // Leases of quotas are many, and nothing here rests on them.
-          subjects: [subjects.events('tenancy', 'tenant')],
+          subjects: [subjects.events('tenancy', 'tenant'), subjects.events('tenancy', 'prices')],
           initial: emptyTenancyState(),
           evolve: evolveTenancy,
           snapshots: {

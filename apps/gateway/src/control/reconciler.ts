@@ -1,8 +1,8 @@
 import { subjects } from '#libs/contracts';
 import type { PlannedRouting } from '#libs/domain/route';
 import { configuration, planConfiguration, policy, replica } from '#libs/domain/route';
-import type { PlannedTenancy } from '#libs/domain/tenancy';
-import { planTenants, tenant } from '#libs/domain/tenancy';
+import type { PlannedPrices, PlannedTenancy } from '#libs/domain/tenancy';
+import { planPrices, planTenants, prices, tenant } from '#libs/domain/tenancy';
 import type { EventLog, Handled, HandleOptions } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
@@ -19,7 +19,7 @@ export interface ConfigurationOrigin {
   readonly contentHash: string;
 }
 
-type Planned = PlannedRouting | PlannedTenancy;
+type Planned = PlannedRouting | PlannedTenancy | PlannedPrices;
 
 /**
  * Turns a whole document into commits: the difference to the fold is planned first and refused whole where any part is refused, then
@@ -60,6 +60,7 @@ export class Reconciler {
       const { source } = origin;
       const plan: Planned[] = [
         ...planConfiguration(desired, route, { source }),
+        ...planPrices(desired.prices, tenancy, { source }),
         ...planTenants(desired.tenants, tenancy, { source }),
       ];
       const versions = new Map(
@@ -96,6 +97,8 @@ export class Reconciler {
           return await this.#commands.handle(replica, planned.id, planned.command, options);
         case 'policy':
           return await this.#commands.handle(policy, planned.id, planned.command, options);
+        case 'prices':
+          return await this.#commands.handle(prices, planned.id, planned.command, options);
         case 'tenant':
           return await this.#commands.handle(tenant, planned.id, planned.command, options);
       }
@@ -154,7 +157,7 @@ export class Reconciler {
 const recordedChangesMax = 200;
 
 const subjectOf = ({ aggregate, id }: Planned): string =>
-  subjects.event(aggregate === 'tenant' ? 'tenancy' : 'route', aggregate, id);
+  subjects.event(aggregate === 'tenant' || aggregate === 'prices' ? 'tenancy' : 'route', aggregate, id);
 
 const isAway = (thrown: unknown): boolean =>
   ['LOG_UNAVAILABLE', 'READERS_UNAVAILABLE', 'FOLD_BEHIND', 'FOLD_STOPPED'].includes(errorCode(thrown));

@@ -1,7 +1,7 @@
 import { Controller, Inject } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import type { tenancy } from '#libs/contracts';
-import { tenant } from '#libs/domain/tenancy';
+import { priceBookId, prices, tenant } from '#libs/domain/tenancy';
 import type { MessageContext } from '#libs/nest-kit';
 import { fromCommandHeaders } from '#libs/nest-kit';
 import type { Receipt } from './commands.ts';
@@ -38,6 +38,13 @@ export class TenancyController {
     const { tenantId, limits } = message;
     const command = { type: 'SetLimits', tenantId, limits } as const;
     return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
+  }
+
+  @MessagePattern('tenancy.SetPrices')
+  async setPrices(@Payload() message: tenancy.SetPrices, @Ctx() context: MessageContext): Promise<Receipt> {
+    const { currency, prices: list, source } = message;
+    const command = { type: 'SetPrices', currency, prices: list, source } as const;
+    return await this.commands.answer(prices, priceBookId, command, fromCommandHeaders(context.headers));
   }
 
   @MessagePattern('tenancy.RevokeKey')

@@ -16,6 +16,7 @@ const words: Readonly<Record<tenancy.LimitMetric, string>> = {
   [LimitMetric.TOKENS]: 'tokens',
   [LimitMetric.CONCURRENT]: 'requests at once',
   [LimitMetric.MAX_TOKENS]: 'output tokens of one request',
+  [LimitMetric.COST]: 'of cost',
 };
 
 const outcome = route.Outcome.REJECTED_QUOTA;

@@ -15,6 +15,7 @@ import { anthropicErrorBody, errorBody } from './errors.ts';
 import { single } from './headers.ts';
 import { keyOf } from './keys.ts';
 import type { Charge } from '../quota/index.ts';
+import { costOf } from '../quota/index.ts';
 import { Once } from './once.ts';
 import type { KeptAnswer, Waiter } from './idempotency.ts';
 import { soundKey } from './idempotency.ts';
@@ -536,6 +537,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     this.releaseBody();
     this.once?.over(this, this.nowMs());
     const { outcome, usage } = account;
+    account.cost = costOf(plane.state().tenancy.priceBook, account.model, this.#receivedAtMs, usage);
     this.charge?.close({ outcome, usage, reached: account.attempts.length > 0 });
     this.#attempts?.over();
     account.totalMs = this.elapsedMs;

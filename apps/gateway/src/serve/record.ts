@@ -1,5 +1,5 @@
 import { route } from '#libs/contracts';
-import type { CapturedPick, RecordedAttempt, RecordedUsage, RecordInput } from '#libs/recording';
+import type { CapturedPick, RecordedAttempt, RecordedCost, RecordedUsage, RecordInput } from '#libs/recording';
 import type { RequestFeatures } from '#libs/scheduling';
 
 /** What an exchange gathers for its record; filled in as it goes. */
@@ -19,6 +19,8 @@ export class Account {
   errorCode = '';
   errorMessage = '';
   usage: RecordedUsage | undefined;
+  /** Undefined is unknown. */
+  cost: RecordedCost | undefined;
   traceparent = '';
   /** Milliseconds from the request received. */
   bodyReadMs = 0;
@@ -62,6 +64,7 @@ export class Account {
         queuedMs: this.queuedMs,
       },
       usage: this.usage,
+      cost: this.cost,
       traceparent: this.traceparent,
       // Replicas and policies are folds of the same subjects, up to one sequence.
       heads: { replicas: this.replicasSeq, policies: this.replicasSeq, tenants: this.tenantsSeq },

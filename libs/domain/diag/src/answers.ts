@@ -191,6 +191,22 @@ export interface ReplicaLive {
   readonly lastError: string;
 }
 
+/** A price of a model, in billionths of the currency. */
+export interface PriceItem {
+  readonly model: string;
+  readonly currency: string;
+  readonly inputNano: number;
+  readonly cachedInputNano: number;
+  readonly outputNano: number;
+  readonly requestNano: number;
+  /** 0 is always. */
+  readonly effectiveFromMs: number;
+  readonly state: 'in-force' | 'to-come' | 'over';
+  /** Of the commit that set the book: the version that records name. */
+  readonly seq: number;
+  readonly source: string;
+}
+
 export interface ReplicaItem {
   readonly replicaId: string;
   readonly url: string;

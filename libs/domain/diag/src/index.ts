@@ -11,6 +11,7 @@ export type {
   LogAnswer,
   NotaryAnswer,
   PolicyItem,
+  PriceItem,
   ProjectionState,
   ProjectionVerdict,
   RebuildLine,

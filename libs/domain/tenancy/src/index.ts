@@ -1,6 +1,10 @@
 export { hashApiKey, newApiKey } from './api-key.ts';
-export type { DesiredTenant, PlannedTenancy } from './plan.ts';
-export { planTenants } from './plan.ts';
+export type { DesiredPrices, DesiredTenant, PlannedPrices, PlannedTenancy } from './plan.ts';
+export { planPrices, planTenants } from './plan.ts';
+export type { CountedTokens, PriceBook } from './price-book.ts';
+export { costNanoOf, emptyPriceBook, priceOf } from './price-book.ts';
+export type { PriceInit, PricesSet, PricesState, SetPrices } from './prices.decider.ts';
+export { priceBookId, priceLimits, prices } from './prices.decider.ts';
 export type { LimitScope, WindowName } from './limits.ts';
 export {
   epochMs,

@@ -1,5 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { tenancy } from '#libs/contracts';
+import type { PriceInit, SetPrices } from './prices.decider.ts';
+import { priceBookId, prices } from './prices.decider.ts';
 import type { TenancyState } from './state.ts';
 import type { LimitInit, TenantCommand, TenantState } from './tenant.decider.ts';
 import { tenant } from './tenant.decider.ts';
@@ -20,7 +22,47 @@ export interface PlannedTenancy {
   readonly change: string;
 }
 
+export interface DesiredPrices {
+  readonly currency: string;
+  readonly prices: readonly PriceInit[];
+}
+
+export interface PlannedPrices {
+  readonly aggregate: 'prices';
+  readonly id: string;
+  readonly command: SetPrices;
+  readonly change: string;
+}
+
 const notNamed = 'configuration: not named any more';
+
+const isApplied = (source: string): boolean => source === 'apply';
+
+/**
+ * The command that makes the price book what a document asks for. One that names no prices leaves those that others brought.
+ * @throws the refusal of the decider
+ */
+export function planPrices(
+  desired: DesiredPrices | undefined,
+  { priceBook }: TenancyState,
+  options: { readonly source: string; readonly owns?: (source: string) => boolean },
+): PlannedPrices[] {
+  const owns = options.owns ?? ((source) => !isApplied(source));
+  if (desired === undefined && (priceBook.prices.length === 0 || !owns(priceBook.source))) return [];
+  const wanted = desired ?? { currency: priceBook.currency, prices: [] };
+  const command: SetPrices = { type: 'SetPrices', ...wanted, source: options.source };
+  if (prices.decide(priceBook, command).length === 0) return [];
+  const sign = wanted.prices.length === 0 ? '-' : priceBook.prices.length === 0 ? '+' : '~';
+  return [
+    { aggregate: 'prices', id: priceBookId, command, change: `${sign} prices of ${modelsOf(wanted, priceBook)}` },
+  ];
+}
+
+function modelsOf(wanted: DesiredPrices, { prices: before }: TenancyState['priceBook']): string {
+  const list = wanted.prices.length === 0 ? before : wanted.prices;
+  const models = [...new Set(list.map(({ model = '' }) => model))];
+  return models.length <= 4 ? models.join(', ') : `${models.length} models`;
+}
 
 /**
  * The commands that turn `state` into what a document asks for, in order; tenants that others brought (`owns` false) stay.
@@ -32,7 +74,7 @@ export function planTenants(
   state: TenancyState,
   options: { readonly source: string; readonly owns?: (source: string) => boolean },
 ): PlannedTenancy[] {
-  const owns = options.owns ?? ((source) => source !== 'apply');
+  const owns = options.owns ?? ((source) => !isApplied(source));
   const wanted = new Set(desired.map(({ tenantId }) => tenantId));
   const plan = desired.flatMap((one) =>
     planTenant(one, state.tenants.get(one.tenantId) ?? tenant.initial, options.source),

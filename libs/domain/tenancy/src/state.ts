@@ -1,6 +1,8 @@
 import { fromJson, toJson } from '@bufbuild/protobuf';
 import { tenancy } from '#libs/contracts';
 import type { DecodedCommit } from '#libs/event-log';
+import type { PriceBook } from './price-book.ts';
+import { emptyPriceBook, evolvePriceBook, priceBookFromJson, priceBookToJson } from './price-book.ts';
 import type { IssuedKey, TenantEvent, TenantState } from './tenant.decider.ts';
 import { tenant } from './tenant.decider.ts';
 
@@ -11,6 +13,7 @@ export interface TenancyState {
   readonly keysByHash: Map<string, readonly IssuedKey[]>;
   /** Of tenants that have any. */
   readonly limits: Map<string, TenantLimits>;
+  priceBook: PriceBook;
 }
 
 export interface TenantLimits {
@@ -23,11 +26,14 @@ export const emptyTenancyState = (): TenancyState => ({
   tenants: new Map(),
   keysByHash: new Map(),
   limits: new Map(),
+  priceBook: emptyPriceBook,
 });
 
 /** Folds one accepted commit into `state` and returns it. Commits of other contexts change nothing. */
 export function evolveTenancy(state: TenancyState, { subject, events, stored }: DecodedCommit): TenancyState {
-  if (subject.context !== 'tenancy' || subject.aggregate !== 'tenant') return state;
+  if (subject.context !== 'tenancy') return state;
+  if (subject.aggregate === 'prices') state.priceBook = evolvePriceBook(state.priceBook, events, stored.seq);
+  if (subject.aggregate !== 'tenant') return state;
   const before = state.tenants.get(subject.id) ?? tenant.initial;
   let after = before;
   for (const event of events) after = tenant.evolve(after, event as unknown as TenantEvent);
@@ -76,16 +82,18 @@ export const keyAllows = (key: tenancy.KeyIssued, model: string): boolean =>
   key.models.length === 0 || key.models.includes(model);
 
 /** Raised when evolveTenancy folds the same commits into something else: older snapshots are then thrown away. */
-export const tenancyFoldVersion = 2;
+export const tenancyFoldVersion = 4;
 
 /** Plain JSON of the state, for snapshots. */
-export const tenancyStateToJson = (state: TenancyState): unknown =>
-  [...state.tenants].map(([tenantId, { registration, keys, limits }]) => ({
+export const tenancyStateToJson = (state: TenancyState): unknown => ({
+  priceBook: priceBookToJson(state.priceBook),
+  tenants: [...state.tenants].map(([tenantId, { registration, keys, limits }]) => ({
     registration: toJson(tenancy.TenantRegisteredSchema, registration as tenancy.TenantRegistered),
     keys: [...keys.values()].map(({ key, revoked }) => ({ key: toJson(tenancy.KeyIssuedSchema, key), revoked })),
     limits: limits.map((limit) => toJson(tenancy.LimitSchema, limit)),
     limitsSeq: state.limits.get(tenantId)?.seq ?? 0,
-  }));
+  })),
+});
 
 /** @throws where the JSON is not what tenancyStateToJson made: the snapshot is then thrown away */
 export function tenancyStateFromJson(json: unknown): TenancyState {
@@ -96,7 +104,9 @@ export function tenancyStateFromJson(json: unknown): TenancyState {
     limits: never[];
     limitsSeq: number;
   }
-  for (const row of json as Row[]) {
+  const { priceBook, tenants } = json as { priceBook: unknown; tenants: Row[] };
+  state.priceBook = priceBookFromJson(priceBook);
+  for (const row of tenants) {
     const registration = fromJson(tenancy.TenantRegisteredSchema, row.registration);
     const keys = new Map<string, IssuedKey>();
     for (const { key, revoked } of row.keys) {

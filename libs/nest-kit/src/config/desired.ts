@@ -3,6 +3,8 @@ import { route, type tenancy } from '#libs/contracts';
 import { fnv1a32 } from '#libs/kernel';
 import type { DesiredLimit } from './desired-limits.ts';
 import { tenantLimits } from './desired-limits.ts';
+import type { DesiredPricesConfig } from './desired-prices.ts';
+import { desiredPrices } from './desired-prices.ts';
 import type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
 
 /** What a configuration asks for, in the words of the contracts. The gateway turns the difference into commits. */
@@ -10,6 +12,7 @@ export interface DesiredConfiguration {
   readonly replicas: readonly MessageInitShape<typeof route.ReplicaRegisteredSchema>[];
   readonly policies: readonly MessageInitShape<typeof route.RoutingPolicySchema>[];
   readonly tenants: readonly DesiredTenantConfig[];
+  readonly prices?: DesiredPricesConfig | undefined;
 }
 
 export interface DesiredTenantConfig {
@@ -92,5 +95,6 @@ export function desiredOf(config: LintelConfig, source: string): DesiredConfigur
     replicas: config.replicas.map((given) => replica(given, source)),
     policies: config.policies.map(policy),
     tenants: config.tenants.map(tenant),
+    prices: desiredPrices(config.prices),
   };
 }

@@ -1,5 +1,6 @@
 import { isSubjectId } from '#libs/contracts';
 import { z } from 'zod';
+import { pricesSchema } from './desired-prices.ts';
 
 const id = z.string().refine(isSubjectId, 'must be 1 to 64 letters, digits, "_" or "-"');
 
@@ -109,6 +110,8 @@ export const configSchema = z.strictObject({
   replicas: z.array(replica).default([]),
   tenants: z.array(tenant).default([]),
   policies: z.array(policy).default([]),
+  /** What models cost. */
+  prices: pricesSchema.optional(),
 });
 
 const hostPort = z.string().regex(/^[^\s:/]+:\d{1,5}$/, 'must be "host:port"');
