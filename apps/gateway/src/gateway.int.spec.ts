@@ -202,7 +202,7 @@ describe('a gateway on a real broker', () => {
     ['route.DrainReplica', { replicaId: 'none', reason: '' }, 'ROUTE_REPLICA_UNKNOWN'],
     ['route.DrainReplica', { replicaId: 'not an id', reason: '' }, 'COMMAND_ID_INVALID'],
     ['route.RegisterReplica', {}, 'BAD_REQUEST'],
-    ['tenancy.IssueKey', { tenantId: 'none', keyId: 'k', keyHash: hash('a') }, 'TENANCY_TENANT_UNKNOWN'],
+    ['tenancy.IssueKey', { tenantId: 'none', keyId: 'k', keyHash: hash('a') }, 'TENANCY_TENANT_NOT_FOUND'],
   ] as const)('%s with %o is refused with its code', async (pattern, message, code) => {
     await expect(client.send(pattern, message as never)).rejects.toMatchObject({ code });
   });

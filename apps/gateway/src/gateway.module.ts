@@ -4,6 +4,7 @@ import type { Environment } from '#libs/kernel';
 import type { HealthBoard, Registry } from '#libs/observability';
 import { Commands } from './control/commands.ts';
 import type { GatewayFolds } from './control/folds.ts';
+import { PeopleController } from './control/people.controller.ts';
 import { RouteController } from './control/route.controller.ts';
 import { StatusController } from './control/status.controller.ts';
 import { TenancyController } from './control/tenancy.controller.ts';
@@ -26,7 +27,7 @@ export class GatewayModule {
   static of({ commands, folds, fleet, environment, health, metrics }: GatewayParts): DynamicModule {
     return {
       module: GatewayModule,
-      controllers: [StatusController, RouteController, TenancyController],
+      controllers: [StatusController, RouteController, TenancyController, PeopleController],
       providers: [
         { provide: Commands, useValue: commands },
         { provide: foldsToken, useValue: folds },

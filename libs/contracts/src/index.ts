@@ -1,3 +1,4 @@
+export { endpointProblem, inScope, scopedEndpoints } from './endpoints.ts';
 export type { EventType } from './event-registry.ts';
 export { EventRegistry, eventTypes } from './event-registry.ts';
 export * as diag from './gen/lintel/diag/v1/queries_pb.ts';

@@ -52,6 +52,14 @@ export const commandTypes = [
   command('tenancy', 'RevokeKey', tenancy.RevokeKeySchema),
   command('tenancy', 'SetLimits', tenancy.SetLimitsSchema),
   command('tenancy', 'SetPrices', tenancy.SetPricesSchema),
+  command('tenancy', 'ChangeKey', tenancy.ChangeKeySchema),
+  command('tenancy', 'RotateKey', tenancy.RotateKeySchema),
+  command('tenancy', 'RegisterProject', tenancy.RegisterProjectSchema),
+  command('tenancy', 'RemoveProject', tenancy.RemoveProjectSchema),
+  command('tenancy', 'RegisterUser', tenancy.RegisterUserSchema),
+  command('tenancy', 'RemoveUser', tenancy.RemoveUserSchema),
+  command('tenancy', 'IssueAdminKey', tenancy.IssueAdminKeySchema),
+  command('tenancy', 'RevokeAdminKey', tenancy.RevokeAdminKeySchema),
 ] as const;
 
 /** Every query. */

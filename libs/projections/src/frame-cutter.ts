@@ -150,6 +150,8 @@ class FrameCutter {
       adapter: '',
       stream: false,
       profile: '',
+      projectId: '',
+      userId: '',
       strategy: null,
       policyId: null,
       policyVersion: null,
@@ -266,6 +268,12 @@ class FrameCutter {
         return;
       case (52 << 3) | Wire.Bytes:
         facts.currency = this.#text(52);
+        return;
+      case (65 << 3) | Wire.Bytes:
+        facts.projectId = this.#text(65);
+        return;
+      case (66 << 3) | Wire.Bytes:
+        facts.userId = this.#text(66);
         return;
       default:
         throw unusual;

@@ -75,6 +75,8 @@ const frames = fc
       costNano: number,
       priceSeq: number,
       currency: text,
+      projectId: text,
+      userId: text,
     });
     return fc.record({
       gatewayId: text,

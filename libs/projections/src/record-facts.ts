@@ -14,6 +14,9 @@ export interface RecordFacts {
   readonly adapter: string;
   readonly stream: boolean;
   readonly profile: string;
+  /** Of the key; '' where it has none. */
+  readonly projectId: string;
+  readonly userId: string;
   /** Of the last pick; null where nothing was picked or the record is broken. */
   readonly strategy: string | null;
   readonly policyId: string | null;
@@ -60,6 +63,7 @@ function factsOf(frame: route.RecordFrame, record: route.DecisionRecord): Record
   const pipeline = lastPick === undefined ? undefined : frame.pipelines[lastPick.pipeline];
   const answered = record.attempts.findLast(({ end, firstByteMs }) => hasAnswered(end, firstByteMs));
   const { requestId, receivedAtMs, tenantId, keyId, endUser, endpoint, model, adapter, stream, profile } = record;
+  const { projectId, userId } = record;
   const { outcome, httpStatus, errorCode, traceparent, timings, usage } = record;
   return {
     requestId,
@@ -72,6 +76,8 @@ function factsOf(frame: route.RecordFrame, record: route.DecisionRecord): Record
     adapter,
     stream,
     profile,
+    projectId,
+    userId,
     strategy: pipeline?.strategy ?? null,
     policyId: pipeline?.policyId ?? null,
     policyVersion: pipeline?.policyVersion ?? null,

@@ -27,7 +27,7 @@ function bytesMaxOf(record: RecordInput): number {
   let bytes = 512 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
   bytes += textBytes(record.endUser) + textBytes(record.endpoint) + textBytes(record.model) + textBytes(record.adapter);
   bytes += textBytes(record.errorCode) + textBytes(record.errorMessage) + textBytes(record.traceparent);
-  bytes += textBytes(record.profile);
+  bytes += textBytes(record.profile) + textBytes(record.projectId ?? '') + textBytes(record.userId ?? '');
   for (const pick of record.picks) bytes += pickBytesMax(pick);
   for (const { error } of record.attempts) bytes += 64 + textBytes(error);
   for (const name in record.heads) bytes += 24 + textBytes(name);
@@ -82,6 +82,8 @@ export class FrameBuilder {
     out.text(20, record.errorMessage);
     out.text(21, record.profile);
     this.#cost(record);
+    out.text(65, record.projectId ?? '');
+    out.text(66, record.userId ?? '');
     out.end(start);
     this.count++;
     return true;

@@ -40,6 +40,8 @@ describe('the hand-written encoding', () => {
       httpStatus: count,
       errorCode: text,
       errorMessage: text,
+      projectId: text,
+      userId: text,
       heads: fc.dictionary(
         fc.string({ maxLength: 9 }).map((name) => `h${name}`),
         fc.double(),

@@ -139,4 +139,7 @@ export interface RecordInput {
   readonly heads: Readonly<Record<string, number>>;
   readonly errorMessage: string;
   readonly profile: string;
+  /** Of the key, where it has them. */
+  readonly projectId?: string;
+  readonly userId?: string;
 }

@@ -172,11 +172,17 @@ function askedText(request: RequestExplanation): string {
   ].join(' · ');
 }
 
-function whoText({ tenantId, keyId, endUser }: RequestExplanation): string {
-  const tenant = tenantId === '' ? 'no tenant' : `tenant ${tenantId}`;
-  return [tenant, ...(keyId === '' ? [] : [`key ${keyId}`]), ...(endUser === '' ? [] : [`end user ${endUser}`])].join(
-    ' · ',
-  );
+function whoText({ tenantId, projectId, userId, keyId, endUser }: RequestExplanation): string {
+  const named = [
+    ['project', projectId],
+    ['user', userId],
+    ['key', keyId],
+    ['end user', endUser],
+  ] as const;
+  return [
+    tenantId === '' ? 'no tenant' : `tenant ${tenantId}`,
+    ...named.flatMap(([what, id]) => (id === undefined || id === '' ? [] : [`${what} ${id}`])),
+  ].join(' · ');
 }
 
 /** One line for each policy version that decided, with the commit that made it. */

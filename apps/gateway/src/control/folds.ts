@@ -72,7 +72,7 @@ export class GatewayFolds {
         new LogFold({
           ...shared,
           // Leases of quotas are many, and nothing here rests on them.
-          subjects: [subjects.events('tenancy', 'tenant'), subjects.events('tenancy', 'prices')],
+          subjects: ['tenant', 'prices', 'admin'].map((aggregate) => subjects.events('tenancy', aggregate)),
           initial: emptyTenancyState(),
           evolve: evolveTenancy,
           snapshots: {

@@ -28,8 +28,9 @@ export class TenancyController {
 
   @MessagePattern('tenancy.IssueKey')
   async issue(@Payload() message: tenancy.IssueKey, @Ctx() context: MessageContext): Promise<Receipt> {
-    const { tenantId, keyId, keyHash, displayName, models, expiresAtMs } = message;
-    const command = { type: 'IssueKey', tenantId, keyId, keyHash, displayName, models, expiresAtMs } as const;
+    const { tenantId } = message;
+    const { $typeName: _, ...issue } = message;
+    const command = { type: 'IssueKey', ...issue } as const;
     return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
   }
 

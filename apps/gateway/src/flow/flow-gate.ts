@@ -25,6 +25,8 @@ export interface FlowArrival {
   readonly flow: FlowProfile;
   readonly headers: IncomingHttpHeaders;
   readonly tenant: string;
+  /** Of the key; undefined leaves it to the profile. */
+  readonly priority?: number | undefined;
   /** Of the request's arrival at the gateway. */
   readonly startMs: number;
   readonly bodyBytes: number;
@@ -165,12 +167,12 @@ export class FlowGate {
     asker.refuse(refusal, queuedMs);
   }
 
-  #identityOf({ asker, flow, headers, tenant }: FlowArrival, nowMs: number): FlowIdentity {
+  #identityOf({ asker, flow, headers, tenant, priority }: FlowArrival, nowMs: number): FlowIdentity {
     const { asked, features } = asker.where;
     const weight = Object.hasOwn(flow.weights, tenant) ? (flow.weights[tenant] as number) : 1;
     return {
       pool: asked.model,
-      priority: priorityOf(flow, headers),
+      priority: priorityOf(flow, headers, priority),
       tenant,
       weight,
       inputTokens: features.promptTokens,

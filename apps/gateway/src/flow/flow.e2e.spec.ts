@@ -46,6 +46,27 @@ describe('where every replica is full', () => {
     expect((await Promise.all(answers)).map(({ status }) => status)).toEqual([200, 200]);
   });
 
+  test('the priority of the key is its band where none is asked for, and the highest that it gets', async () => {
+    const held = await HeldEngine.start();
+    const lintel = await flowGateway([held.origin], { slots: 1, priority: 1, priorityMax: 3 });
+    lintel.prioritize('quiet', 2);
+    lintel.prioritize('noisy', -1);
+    const answers = [lintel.ask('running')];
+    await held.seen(1);
+    for (const [name, tenant, asked] of [
+      ['asks too much', 'noisy', '3'],
+      ['by the profile', 'acme', undefined],
+      ['by the key', 'quiet', undefined],
+      ['asks for less', 'quiet', '-2'],
+    ] as const) {
+      answers.push(lintel.ask(name, tenant, asked === undefined ? {} : { 'x-lintel-priority': asked }));
+      await lintel.waiting(answers.length - 1);
+    }
+    await held.answerAll(answers.length);
+    await Promise.all(answers);
+    expect(held.came).toEqual(['running', 'by the key', 'by the profile', 'asks too much', 'asks for less']);
+  });
+
   test('a higher band first, as far as the profile lets clients ask for one', async () => {
     const held = await HeldEngine.start();
     const lintel = await flowGateway([held.origin], { slots: 1, priority: 0, priorityMax: 1 });

@@ -58,6 +58,8 @@ export class HeldEngine {
 
 export interface FlowGateway extends TestGateway {
   ask(name: string, tenant?: string, headers?: Record<string, string>, signal?: AbortSignal): Promise<Response>;
+  /** Gives the tenant's key a priority. */
+  prioritize(tenant: string, priority: number): void;
   /** Until so many wait. */
   waiting(count: number): Promise<void>;
 }
@@ -89,6 +91,10 @@ export async function flowGateway(
     ...lintel,
     ask: (name, tenant = 'acme', headers = {}, signal) =>
       post(lintel, chat({ name }), { authorization: `Bearer ${tenant}`, ...headers }, undefined, signal),
+    prioritize: (tenant, priority) => {
+      const issued = lintel.state.tenancy.keysByHash.get(hashApiKey(tenant))?.[0];
+      if (issued !== undefined) issued.key.priority = priority;
+    },
     waiting: (count) =>
       until(async () => {
         const text = await lintel.registry.metrics();

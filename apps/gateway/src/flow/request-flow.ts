@@ -4,11 +4,18 @@ import { gateLimits } from './limits.ts';
 
 const one = (header: string | string[] | undefined): string | undefined => (Array.isArray(header) ? header[0] : header);
 
-/** The band of a request: what its client asks for, no higher than its profile allows. What says nothing is not heard. */
-export function priorityOf({ priority, priorityMax }: FlowProfile, headers: IncomingHttpHeaders): number {
+/**
+ * The band of a request: what its client asks for, no higher than its key allows, else its profile. The key's is also the band where
+ * nothing is asked. What says nothing is not heard.
+ */
+export function priorityOf(
+  { priority, priorityMax }: FlowProfile,
+  headers: IncomingHttpHeaders,
+  ofKey: number | undefined,
+): number {
   const asked = one(headers['x-lintel-priority']);
-  if (asked === undefined || !/^-?\d{1,3}$/.test(asked)) return priority;
-  return Math.min(Number(asked), Math.max(priority, priorityMax));
+  if (asked === undefined || !/^-?\d{1,3}$/.test(asked)) return ofKey ?? priority;
+  return Math.min(Number(asked), ofKey ?? Math.max(priority, priorityMax));
 }
 
 /** When its first token is of no use any more, by the clock of `startMs`; Infinity where the client does not say. */

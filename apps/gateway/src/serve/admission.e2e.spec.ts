@@ -20,7 +20,7 @@ const echo = (): Promise<string> =>
 function issue(
   { state }: TestGateway,
   key: string,
-  more: { models?: string[]; expiresAtMs?: number } = {},
+  more: Partial<Pick<tenancy.KeyIssued, 'models' | 'expiresAtMs' | 'endpoints' | 'projectId' | 'userId'>> = {},
   revoked?: string,
 ): void {
   const keyHash = hashApiKey(key);
@@ -45,6 +45,54 @@ describe('keys', () => {
     await post(lintel, chat(), bearer('good'));
     expect(seen[1]).not.toHaveProperty('authorization');
     expect(await lintel.record()).toMatchObject({ tenantId: 'acme', keyId: 'id-good' });
+  });
+
+  test('the record tells project and user of the key', async () => {
+    const lintel = await gateway([await echo()], { open: false });
+    issue(lintel, 'good', { projectId: 'search', userId: 'ann' });
+    await post(lintel, chat(), bearer('good'));
+    expect(await lintel.record()).toMatchObject({ keyId: 'id-good', projectId: 'search', userId: 'ann' });
+  });
+
+  test('a key calls only the endpoints of its scope; models are anybody’s', async () => {
+    const lintel = await gateway([await echo()], { open: false });
+    issue(lintel, 'scoped', { endpoints: ['/v1/completions', '/v1/audio/*'] });
+    const refused = await post(lintel, chat(), bearer('scoped'));
+    expect(refused.status).toBe(403);
+    expect(await errorOf(refused)).toMatchObject({
+      code: 'endpoint_not_allowed',
+      type: 'permission_error',
+      message: 'The API key may not call /v1/chat/completions. Use a key whose scope has that endpoint, or ask for it.',
+    });
+    expect(await lintel.record()).toMatchObject({ outcome: Outcome.REJECTED_AUTH, keyId: 'id-scoped', attempts: [] });
+    const models = await fetch(`${lintel.url}/v1/models`, { headers: bearer('scoped') });
+    expect(models.status).toBe(200);
+    const allowed = await post(
+      lintel,
+      JSON.stringify({ model: 'tiny', prompt: 'x' }),
+      bearer('scoped'),
+      '/v1/completions',
+    );
+    expect(allowed.status).toBe(200);
+  });
+
+  test('a rotated key works until its overlap ends, and is then told apart from one never known', async () => {
+    const lintel = await gateway([await echo()], { open: false });
+    issue(lintel, 'new');
+    const [issued] = lintel.state.tenancy.keysByHash.get(hashApiKey('new')) as [IssuedKey];
+    const former = (key: string, untilMs: number): void => {
+      const keyHash = hashApiKey(key);
+      const previous = [...(issued.previous ?? []), { keyHash, untilMs }];
+      lintel.state.tenancy.keysByHash.set(keyHash, [{ ...issued, previous }]);
+    };
+    former('overlapping', 8e15);
+    former('over', 1);
+    expect((await post(lintel, chat(), bearer('overlapping'))).status).toBe(200);
+    const refused = await post(lintel, chat(), bearer('over'));
+    expect(refused.status).toBe(401);
+    expect((await errorOf(refused)).message).toBe(
+      'The API key was rotated, and its overlap has ended. Use the new one.',
+    );
   });
 
   test.each([

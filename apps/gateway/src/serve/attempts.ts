@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
+import type { tenancy } from '#libs/contracts';
 import { route } from '#libs/contracts';
 import type { FlowAsker, Passage } from '../flow/index.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
@@ -34,6 +35,8 @@ export interface Asker {
   readonly target: Target;
   readonly span: Span | undefined;
   readonly charge: Charge | undefined;
+  /** Undefined where nobody checks keys. */
+  readonly key: tenancy.KeyIssued | undefined;
   /** Whole, until it is released. */
   readonly body: Buffer;
   readonly startMs: number;
@@ -104,9 +107,11 @@ export class Attempts implements Caller, FlowAsker {
       this.try();
       return;
     }
-    const { account, request, startMs, body } = this.#asker;
+    const { account, request, startMs, body, key } = this.#asker;
     const { tenantId: tenant } = account;
-    const arrival = { asker: this, flow, headers: request.headers, tenant, startMs, bodyBytes: body.length };
+    const bodyBytes = body.length;
+    const priority = key?.priority;
+    const arrival = { asker: this, flow, headers: request.headers, tenant, priority, startMs, bodyBytes };
     this.#passage = this.#plane.flow.enter(arrival);
     if (this.#passage.ticket !== undefined) this.try();
   }

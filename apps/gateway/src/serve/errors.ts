@@ -124,7 +124,7 @@ export const unsupportedEncoding = (encoding: string): Refusal => ({
   close: true,
 });
 
-export const invalidKey = (reason: 'missing' | 'unknown' | 'revoked' | 'expired'): Refusal => ({
+export const invalidKey = (reason: 'missing' | 'unknown' | 'revoked' | 'expired' | 'rotated'): Refusal => ({
   status: 401,
   code: reason === 'missing' ? 'missing_api_key' : 'invalid_api_key',
   message:
@@ -132,7 +132,9 @@ export const invalidKey = (reason: 'missing' | 'unknown' | 'revoked' | 'expired'
       ? 'No API key was given. Send it as "authorization: Bearer <key>".'
       : reason === 'unknown'
         ? 'The API key is not known here. Check it, or ask for a new one.'
-        : `The API key is ${reason}. Ask for a new one.`,
+        : reason === 'rotated'
+          ? 'The API key was rotated, and its overlap has ended. Use the new one.'
+          : `The API key is ${reason}. Ask for a new one.`,
   outcome: Outcome.REJECTED_AUTH,
   marker: ['x-error-user', 'true'],
 });
@@ -143,6 +145,13 @@ export const modelNotAllowed = (model: string): Refusal => ({
   message: `The API key may not use model "${shown(model)}". GET /v1/models lists those that it may.`,
   param: 'model',
   outcome: Outcome.REJECTED_MODEL,
+});
+
+export const endpointNotAllowed = (path: string): Refusal => ({
+  status: 403,
+  code: 'endpoint_not_allowed',
+  message: `The API key may not call ${path}. Use a key whose scope has that endpoint, or ask for it.`,
+  outcome: Outcome.REJECTED_AUTH,
 });
 
 export const modelNotFound = (model: string, compat: boolean, meant: string | undefined): Refusal => ({

@@ -3,6 +3,7 @@ import type { Span } from '@opentelemetry/api';
 import { route } from '#libs/contracts';
 import { errorCode, errorText } from '#libs/kernel';
 import type { tenancy } from '#libs/contracts';
+import { keyAllowsEndpoint } from '#libs/domain/tenancy';
 import type { Listed } from './active-list.ts';
 import type { Asker } from './attempts.ts';
 import { Attempts } from './attempts.ts';
@@ -116,6 +117,12 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     this.#key = found.key;
     account.tenantId = found.key.tenantId;
     account.keyId = found.key.keyId;
+    account.projectId = found.key.projectId;
+    account.userId = found.key.userId;
+    const { path } = this.target.endpoint;
+    if (found.key.endpoints.length > 0 && !keyAllowsEndpoint(found.key, path)) {
+      return this.refuse(errors.endpointNotAllowed(path));
+    }
     return true;
   }
 

@@ -6,6 +6,9 @@ import type { RequestFeatures } from '#libs/scheduling';
 export class Account {
   tenantId = '';
   keyId = '';
+  /** Of the key. */
+  projectId = '';
+  userId = '';
   endUser = '';
   model = '';
   adapter = '';
@@ -41,6 +44,8 @@ export class Account {
       receivedAtMs,
       tenantId: this.tenantId,
       keyId: this.keyId,
+      projectId: this.projectId,
+      userId: this.userId,
       endUser: this.endUser,
       endpoint,
       model: this.model,

@@ -62,6 +62,9 @@ export interface RequestExplanation {
   readonly tenantId: string;
   readonly keyId: string;
   readonly endUser: string;
+  /** Of the key; '' where it has none. */
+  readonly projectId?: string;
+  readonly userId?: string;
   readonly endpoint: string;
   readonly model: string;
   readonly adapter: string;
@@ -199,6 +202,8 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     tenantId: record.tenantId,
     keyId: record.keyId,
     endUser: record.endUser,
+    projectId: record.projectId,
+    userId: record.userId,
     endpoint: record.endpoint,
     model: record.model,
     adapter: record.adapter,

@@ -1,3 +1,5 @@
+export type { AdminKeyCommand, AdminKeyEvent, AdminKeyState } from './admin-key.decider.ts';
+export { adminKeys, adminKeysId, goodAdminKeys } from './admin-key.decider.ts';
 export { hashApiKey, newApiKey } from './api-key.ts';
 export type { DesiredPrices, DesiredTenant, PlannedPrices, PlannedTenancy } from './plan.ts';
 export { planPrices, planTenants } from './plan.ts';
@@ -20,15 +22,18 @@ export {
 } from './limits.ts';
 export type { LeaseQuota, LeaseSlots, QuotaCommand, QuotaEvent, QuotaState, ReturnQuota } from './quota.decider.ts';
 export { leasedOf, quota, QuotaExhausted, quotaLimits } from './quota.decider.ts';
-export type { FoundKey, TenancyState, TenantLimits } from './state.ts';
+export { keyLimits } from './keys.ts';
+export { peopleLimits } from './people.ts';
+export type { FoundKey, KeyStatus, TenancyState, TenantLimits } from './state.ts';
 export {
   emptyTenancyState,
   evolveTenancy,
   findKey,
   keyAllows,
+  keyAllowsEndpoint,
   tenancyFoldVersion,
   tenancyStateFromJson,
   tenancyStateToJson,
 } from './state.ts';
-export type { IssuedKey, LimitInit, TenantCommand, TenantEvent, TenantState } from './tenant.decider.ts';
+export type { IssuedKey, LimitInit, PreviousHash, TenantCommand, TenantEvent, TenantState } from './tenant.decider.ts';
 export { tenant, tenantLimits } from './tenant.decider.ts';

@@ -3,10 +3,16 @@ import { create, equals } from '@bufbuild/protobuf';
 import { tenancy } from '#libs/contracts';
 import type { Decider } from '#libs/event-log';
 import { CodedError } from '#libs/kernel';
+import { decideKey, keyLimits } from './keys.ts';
 import { problemOf } from './limits.ts';
+import { decidePeople, tenantUnknown } from './people.ts';
 
 type Registration = MessageInitShape<typeof tenancy.TenantRegisteredSchema>;
 type Issue = MessageInitShape<typeof tenancy.KeyIssuedSchema>;
+type Change = Omit<MessageInitShape<typeof tenancy.ChangeKeySchema>, '$typeName'>;
+type Rotation = MessageInitShape<typeof tenancy.KeyRotatedSchema>;
+type ProjectInit = MessageInitShape<typeof tenancy.ProjectRegisteredSchema>;
+type UserInit = MessageInitShape<typeof tenancy.UserRegisteredSchema>;
 export type LimitInit = MessageInitShape<typeof tenancy.LimitSchema>;
 
 export type TenantCommand =
@@ -18,6 +24,34 @@ export type TenantCommand =
     }
   | { readonly type: 'RemoveTenant'; readonly tenantId: string; readonly reason: string }
   | ({ readonly type: 'IssueKey' } & Omit<Issue, '$typeName'>)
+  | ({ readonly type: 'ChangeKey' } & Change)
+  | {
+      readonly type: 'RotateKey';
+      readonly tenantId: string;
+      readonly keyId: string;
+      readonly keyHash: string;
+      /** The key before works until then; not after `atMs` is at once. */
+      readonly previousUntilMs: number;
+      readonly atMs: number;
+    }
+  | {
+      readonly type: 'RegisterProject';
+      readonly tenantId: string;
+      readonly projectId: string;
+      readonly displayName: string;
+      readonly source: string;
+    }
+  | { readonly type: 'RemoveProject'; readonly tenantId: string; readonly projectId: string; readonly reason: string }
+  | {
+      readonly type: 'RegisterUser';
+      readonly tenantId: string;
+      readonly userId: string;
+      /** '' is of the whole tenant. */
+      readonly projectId: string;
+      readonly displayName: string;
+      readonly source: string;
+    }
+  | { readonly type: 'RemoveUser'; readonly tenantId: string; readonly userId: string; readonly reason: string }
   | { readonly type: 'RevokeKey'; readonly tenantId: string; readonly keyId: string; readonly reason: string }
   | { readonly type: 'SetLimits'; readonly tenantId: string; readonly limits: readonly LimitInit[] };
 
@@ -29,23 +63,49 @@ export type TenantEvent =
       readonly type: 'KeyRevoked';
       readonly data: { readonly tenantId: string; readonly keyId: string; readonly reason: string };
     }
+  | { readonly type: 'KeyRotated'; readonly data: Rotation }
+  | { readonly type: 'ProjectRegistered'; readonly data: ProjectInit }
+  | {
+      readonly type: 'ProjectRemoved';
+      readonly data: { readonly tenantId: string; readonly projectId: string; readonly reason: string };
+    }
+  | { readonly type: 'UserRegistered'; readonly data: UserInit }
+  | {
+      readonly type: 'UserRemoved';
+      readonly data: { readonly tenantId: string; readonly userId: string; readonly reason: string };
+    }
   | { readonly type: 'LimitsSet'; readonly data: { readonly tenantId: string; readonly limits: LimitInit[] } };
 
 export interface IssuedKey {
   readonly key: tenancy.KeyIssued;
   /** Why it was revoked; undefined while it is good. */
   readonly revoked: string | undefined;
+  /** What it was before it was rotated, oldest first; each works until its time. */
+  readonly previous?: readonly PreviousHash[];
+}
+
+export interface PreviousHash {
+  readonly keyHash: string;
+  readonly untilMs: number;
 }
 
 export interface TenantState {
   readonly registration: tenancy.TenantRegistered | undefined;
   readonly keys: ReadonlyMap<string, IssuedKey>;
   readonly limits: readonly tenancy.Limit[];
+  readonly projects: ReadonlyMap<string, tenancy.ProjectRegistered>;
+  readonly users: ReadonlyMap<string, tenancy.UserRegistered>;
 }
 
-export const tenantLimits = { keysMax: 1024, limitsMax: 256 } as const;
+export const tenantLimits = { limitsMax: 256 } as const;
 
-const absent: TenantState = { registration: undefined, keys: new Map(), limits: [] };
+const absent: TenantState = {
+  registration: undefined,
+  keys: new Map(),
+  limits: [],
+  projects: new Map(),
+  users: new Map(),
+};
 
 /** Who may send requests, and with which keys: lintel.ev.tenancy.tenant.<id>. Keys are known by their hash alone. */
 export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
@@ -64,16 +124,16 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
         const { tenantId, reason } = command;
         return state.registration === undefined ? [] : [{ type: 'TenantRemoved', data: { tenantId, reason } }];
       }
-      case 'IssueKey': {
-        const { type: _, ...issue } = command;
-        return issueKey(state, issue);
-      }
-      case 'RevokeKey': {
-        const { tenantId, keyId, reason } = command;
-        const issued = state.keys.get(keyId);
-        if (issued === undefined) throw new CodedError('TENANCY_KEY_UNKNOWN', `tenant ${tenantId} has no key ${keyId}`);
-        return issued.revoked === undefined ? [{ type: 'KeyRevoked', data: { tenantId, keyId, reason } }] : [];
-      }
+      case 'IssueKey':
+      case 'ChangeKey':
+      case 'RotateKey':
+      case 'RevokeKey':
+        return decideKey(state, command);
+      case 'RegisterProject':
+      case 'RemoveProject':
+      case 'RegisterUser':
+      case 'RemoveUser':
+        return decidePeople(state, command);
       case 'SetLimits':
         return setLimits(state, command.tenantId, command.limits);
     }
@@ -86,7 +146,8 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
         return absent;
       case 'KeyIssued': {
         const key = create(tenancy.KeyIssuedSchema, event.data);
-        return { ...state, keys: new Map(state.keys).set(key.keyId, { key, revoked: undefined }) };
+        const { previous = [] } = state.keys.get(key.keyId) ?? {};
+        return { ...state, keys: new Map(state.keys).set(key.keyId, { key, revoked: undefined, previous }) };
       }
       case 'KeyRevoked': {
         const { keyId, reason } = event.data;
@@ -94,6 +155,20 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
         if (issued === undefined) return state;
         return { ...state, keys: new Map(state.keys).set(keyId, { ...issued, revoked: reason }) };
       }
+      case 'KeyRotated':
+        return rotated(state, create(tenancy.KeyRotatedSchema, event.data));
+      case 'ProjectRegistered': {
+        const project = create(tenancy.ProjectRegisteredSchema, event.data);
+        return { ...state, projects: new Map(state.projects).set(project.projectId, project) };
+      }
+      case 'ProjectRemoved':
+        return { ...state, projects: without(state.projects, event.data.projectId) };
+      case 'UserRegistered': {
+        const user = create(tenancy.UserRegisteredSchema, event.data);
+        return { ...state, users: new Map(state.users).set(user.userId, user) };
+      }
+      case 'UserRemoved':
+        return { ...state, users: without(state.users, event.data.userId) };
       case 'LimitsSet':
         return { ...state, limits: event.data.limits.map((limit) => create(tenancy.LimitSchema, limit)) };
     }
@@ -123,28 +198,24 @@ function setLimits(state: TenantState, tenantId: string, given: readonly LimitIn
   return same ? [] : [{ type: 'LimitsSet', data: { tenantId, limits } }];
 }
 
-const tenantUnknown = (tenantId: string): CodedError =>
-  new CodedError('TENANCY_TENANT_UNKNOWN', `there is no tenant ${tenantId}`, { advice: 'Register it first.' });
+function rotated(
+  state: TenantState,
+  { keyId, keyHash, previousHash, previousUntilMs: untilMs, atMs }: tenancy.KeyRotated,
+): TenantState {
+  const issued = state.keys.get(keyId);
+  if (issued === undefined) return state;
+  const previous = [...(issued.previous ?? []), { keyHash: previousHash, untilMs }];
+  // Fewer than these are in their overlap, so that one which has ended is found.
+  if (previous.length > keyLimits.previousMax) {
+    const ended = previous.findIndex((one) => one.untilMs <= atMs);
+    previous.splice(Math.max(0, ended), 1);
+  }
+  const key = create(tenancy.KeyIssuedSchema, { ...issued.key, keyHash });
+  return { ...state, keys: new Map(state.keys).set(keyId, { ...issued, key, previous }) };
+}
 
-function issueKey(state: TenantState, issue: Omit<Issue, '$typeName'>): readonly TenantEvent[] {
-  const key = create(tenancy.KeyIssuedSchema, issue);
-  if (state.registration === undefined) {
-    throw tenantUnknown(key.tenantId);
-  }
-  if (!/^[0-9a-f]{64}$/.test(key.keyHash)) {
-    throw new CodedError('TENANCY_KEY_HASH_INVALID', `the hash of key ${key.keyId} is not a sha256 in hex`, {
-      advice: 'Give 64 lower-case hex digits: printf %s "$KEY" | sha256sum.',
-    });
-  }
-  const before = state.keys.get(key.keyId);
-  if (before !== undefined && before.key.keyHash !== key.keyHash) {
-    throw new CodedError('TENANCY_KEY_ID_TAKEN', `tenant ${key.tenantId} has another key named ${key.keyId}`, {
-      advice: 'Give the new key an id of its own and revoke the old one.',
-    });
-  }
-  if (before === undefined && state.keys.size >= tenantLimits.keysMax) {
-    throw new CodedError('TENANCY_KEYS_TOO_MANY', `tenant ${key.tenantId} has ${state.keys.size} keys`);
-  }
-  const same = before?.revoked === undefined && before && equals(tenancy.KeyIssuedSchema, before.key, key);
-  return same ? [] : [{ type: 'KeyIssued', data: issue }];
+function without<T>(map: ReadonlyMap<string, T>, id: string): ReadonlyMap<string, T> {
+  const rest = new Map(map);
+  rest.delete(id);
+  return rest;
 }
