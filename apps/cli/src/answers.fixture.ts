@@ -70,6 +70,7 @@ export const request: RequestExplanation = {
       picker: { type: 'best', version: 1 },
       seed: 7,
       chosen: 'sim-2',
+      partner: null,
       notes: ['stale:kvUse'],
       candidates: [
         {
@@ -109,8 +110,10 @@ export const request: RequestExplanation = {
       end: 'answered',
       httpStatus: 200,
       error: '',
+      role: null,
     },
   ],
+  handover: null,
   timings: {
     bodyReadMs: 0.3,
     pickedMs: 0.85,

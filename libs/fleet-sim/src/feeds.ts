@@ -73,6 +73,12 @@ export const standardFeeds = (): FeedSet => ({
     },
     warmth: own(() => 1),
     prefixBlocks: own(({ index }, { prefixDepths }) => prefixDepths[index] as number),
+    // No role sets: every replica does all of a request, of any length, and hands nothing over.
+    roles: own(() => 4),
+    pairGroup: own(() => 0),
+    promptTokensMin: own(() => 0),
+    promptTokensMax: own(() => Infinity),
+    transferPerKTokenMs: own(() => Number.NaN),
     waiting: polled(({ waiting }) => waiting),
     running: polled(({ running }) => running),
     kvUse: polled(({ kvUsage }) => kvUsage),

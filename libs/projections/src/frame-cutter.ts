@@ -6,7 +6,7 @@ import { decodeFrame, hasAnswered } from './record-facts.ts';
 const unusual = new Error('not the usual form');
 
 const Wire = { Varint: 0, Fixed64: 1, Bytes: 2, Fixed32: 5 } as const;
-/** Highest field of DecisionRecord, and so of the texts that are remembered. */
+/** Highest field of the texts of a DecisionRecord, which are remembered. */
 const fieldMax = 100;
 /** Indexes beyond it would need more than two bytes, and more room than is set aside. */
 const indexMax = 0x3fff;
@@ -260,6 +260,9 @@ class FrameCutter {
       case (21 << 3) | Wire.Bytes:
         facts.profile = this.#text(21);
         return;
+      case (45 << 3) | Wire.Bytes:
+        this.#handover(this.#span(end));
+        return;
       case (50 << 3) | Wire.Fixed64:
         facts.costNano = this.#double();
         return;
@@ -286,6 +289,18 @@ class FrameCutter {
       const tag = this.#varint();
       if (tag === ((5 << 3) | Wire.Fixed32)) this.#at += 4;
       else if ((tag & 7) === Wire.Varint && tag >> 3 >= 1 && tag >> 3 <= 6) this.#varint();
+      else throw unusual;
+    }
+    if (this.#at !== end) throw unusual;
+  }
+
+  #handover({ start, end }: Span): void {
+    this.#at = start;
+    while (this.#at < end) {
+      const tag = this.#varint();
+      if (tag === ((1 << 3) | Wire.Bytes)) this.#textUncached(end);
+      else if (tag === ((2 << 3) | Wire.Fixed64) || tag === ((3 << 3) | Wire.Fixed64)) this.#at += 8;
+      else if (tag === ((4 << 3) | Wire.Varint)) this.#varint();
       else throw unusual;
     }
     if (this.#at !== end) throw unusual;
@@ -324,7 +339,7 @@ class FrameCutter {
         continue;
       }
       if (tag === ((2 << 3) | Wire.Fixed32)) this.#at += 4;
-      else if (tag === ((10 << 3) | Wire.Varint)) this.#varint();
+      else if (tag === ((10 << 3) | Wire.Varint) || tag === ((45 << 3) | Wire.Varint)) this.#varint();
       else if (tag === ((4 << 3) | Wire.Bytes) || tag === ((11 << 3) | Wire.Bytes)) this.#textUncached(end);
       else if (before >= 5 && before <= 9 && (tag & 7) === Wire.Bytes) this.#packed(before, this.#span(end));
       else throw unusual;
@@ -359,10 +374,12 @@ class FrameCutter {
     const rest = this.#at;
     let how = 0;
     let firstByteMs = 0;
+    let role = 0;
     while (this.#at < end) {
       const tag = this.#varint();
       if (tag === ((4 << 3) | Wire.Fixed64)) firstByteMs = this.#double();
       else if (tag === ((6 << 3) | Wire.Varint)) how = this.#varint();
+      else if (tag === ((45 << 3) | Wire.Varint)) role = this.#varint();
       else if (tag === ((3 << 3) | Wire.Fixed64) || tag === ((5 << 3) | Wire.Fixed64)) this.#at += 8;
       else if (tag === ((2 << 3) | Wire.Varint) || tag === ((7 << 3) | Wire.Varint)) this.#varint();
       else if (tag === ((8 << 3) | Wire.Bytes)) this.#textUncached(end);
@@ -372,7 +389,7 @@ class FrameCutter {
     this.#copy(rest, end);
     this.#close(opened);
     facts.attempts++;
-    if (hasAnswered(how, firstByteMs)) facts.replicaId = this.#replicaIds[replica] as string;
+    if (hasAnswered(how, firstByteMs, role)) facts.replicaId = this.#replicaIds[replica] as string;
   }
 
   #timings({ start, end }: Span, facts: Mutable<RecordFacts>): void {

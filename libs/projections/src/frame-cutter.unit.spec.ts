@@ -30,6 +30,7 @@ const frames = fc
       totals: list(number),
       chosen: uint,
       notes: list(text),
+      partner: uint,
     });
     const attempt = fc.record({
       replica,
@@ -37,9 +38,10 @@ const frames = fc
       startMs: number,
       firstByteMs: number,
       endMs: number,
-      end: fc.nat(9),
+      end: fc.nat(10),
       httpStatus: uint,
       error: text,
+      role: fc.nat(3),
     });
     const record = fc.record({
       requestId: text,
@@ -55,6 +57,9 @@ const frames = fc
         fc.record({ bodyBytes: uint, promptTokens: uint, promptTokensExact: fc.boolean(), sessionHash: fc.nat() }),
         { nil: undefined },
       ),
+      handover: fc.option(fc.record({ connector: text, prefillMs: number, transferMs: number, tokens: uint }), {
+        nil: undefined,
+      }),
       picks: pipelines === 0 ? fc.constant([]) : list(pick),
       attempts: replicas === 0 ? fc.constant([]) : list(attempt),
       outcome: fc.nat(13),

@@ -54,14 +54,15 @@ export interface FrameFacts {
   readonly records: readonly RecordFacts[];
 }
 
-/** This attempt's replica is the one whose answer the client saw. */
-export const hasAnswered = (end: number, firstByteMs: number): boolean =>
-  end === route.AttemptEnd.ANSWERED || end === route.AttemptEnd.BROKEN_STREAM || firstByteMs > 0;
+/** This attempt's replica is the one whose answer the client saw: what the prefill side says nobody sees. */
+export const hasAnswered = (end: number, firstByteMs: number, role: number): boolean =>
+  role !== route.ReplicaRole.PREFILL &&
+  (end === route.AttemptEnd.ANSWERED || end === route.AttemptEnd.BROKEN_STREAM || firstByteMs > 0);
 
 function factsOf(frame: route.RecordFrame, record: route.DecisionRecord): RecordFacts {
   const lastPick = record.picks.at(-1);
   const pipeline = lastPick === undefined ? undefined : frame.pipelines[lastPick.pipeline];
-  const answered = record.attempts.findLast(({ end, firstByteMs }) => hasAnswered(end, firstByteMs));
+  const answered = record.attempts.findLast(({ end, firstByteMs, role }) => hasAnswered(end, firstByteMs, role));
   const { requestId, receivedAtMs, tenantId, keyId, endUser, endpoint, model, adapter, stream, profile } = record;
   const { projectId, userId } = record;
   const { outcome, httpStatus, errorCode, traceparent, timings, usage } = record;

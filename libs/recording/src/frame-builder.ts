@@ -24,7 +24,7 @@ function pickBytesMax({ replicaIds, values, scores, notes, columns }: CapturedPi
 
 /** No encoding of the record is longer. */
 function bytesMaxOf(record: RecordInput): number {
-  let bytes = 512 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
+  let bytes = 640 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
   bytes += textBytes(record.endUser) + textBytes(record.endpoint) + textBytes(record.model) + textBytes(record.adapter);
   bytes += textBytes(record.errorCode) + textBytes(record.errorMessage) + textBytes(record.traceparent);
   bytes += textBytes(record.profile) + textBytes(record.projectId ?? '') + textBytes(record.userId ?? '');
@@ -81,6 +81,7 @@ export class FrameBuilder {
     }
     out.text(20, record.errorMessage);
     out.text(21, record.profile);
+    this.#handover(record);
     this.#cost(record);
     out.text(65, record.projectId ?? '');
     out.text(66, record.userId ?? '');
@@ -170,6 +171,7 @@ export class FrameBuilder {
     out.doubles(9, pick.totals);
     out.uint(10, pick.chosen + 1);
     for (const note of pick.notes) out.textAlways(11, note);
+    if (pick.partner !== undefined) out.uint(45, pick.partner + 1);
     out.end(start);
   }
 
@@ -184,6 +186,7 @@ export class FrameBuilder {
     out.uint(6, attempt.end);
     out.uint(7, attempt.httpStatus);
     out.text(8, attempt.error);
+    if (attempt.role !== undefined) out.uint(45, attempt.role);
     out.end(start);
   }
 
@@ -200,6 +203,17 @@ export class FrameBuilder {
     out.uint(7, timings.tokenGaps);
     out.double(8, timings.tokenGapMsMax);
     out.double(9, timings.queuedMs);
+    out.end(start);
+  }
+
+  #handover({ handover }: RecordInput): void {
+    if (handover === undefined) return;
+    const out = this.#records;
+    const start = out.begin(45);
+    out.text(1, handover.connector);
+    out.double(2, handover.prefillMs);
+    out.double(3, handover.transferMs);
+    out.uint(4, handover.tokens);
     out.end(start);
   }
 

@@ -27,6 +27,23 @@ describe('the hand-written encoding', () => {
     expect(frame.records).toHaveLength(2);
   });
 
+  test('a hand-over is in the record with who computed the prompt, and is decided again alike', () => {
+    const pick = samplePick(4, 'pd');
+    expect(pick.partner).toBeGreaterThanOrEqual(0);
+    const given = sampleRecord([pick], {
+      handover: { connector: 'nixl', prefillMs: 12.5, transferMs: 3, tokens: 190 },
+    });
+    const attempts = given.attempts.map((attempt) => ({ ...attempt, role: route.ReplicaRole.DECODE }));
+    const { bytes, frame } = frameOf({ ...given, attempts });
+    expect(Buffer.from(toBinary(route.RecordFrameSchema, frame)).equals(bytes)).toBe(true);
+    const [record] = frame.records;
+    expect(record).toMatchObject({ handover: given.handover, attempts: [{ role: route.ReplicaRole.DECODE }] });
+    expect(frame.replicaIds[record!.picks[0]!.candidates[record!.picks[0]!.partner - 1] as number]).toBe('replica-0');
+    expect(reexecute(frame, 0)).toEqual({ equal: true, picks: 1 });
+    record!.picks[0]!.partner = 0;
+    expect(reexecute(frame, 0)).toMatchObject({ equal: false, difference: { field: 'partner', executed: '0' } });
+  });
+
   const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 300 }), fc.string({ maxLength: 200 }));
   const count = fc.oneof(fc.nat(5), fc.nat(2 ** 32 - 1));
   const time = fc.double({ min: 0 });

@@ -6,6 +6,7 @@ export type {
   CapturedPick,
   PipelineRef,
   RecordedAttempt,
+  RecordedHandover,
   RecordedTimings,
   RecordedCost,
   RecordedUsage,

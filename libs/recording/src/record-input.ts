@@ -25,6 +25,8 @@ export interface CapturedPick {
   readonly totals: readonly number[];
   /** Index into replicaIds, or -1. */
   readonly chosen: number;
+  /** Index into replicaIds of who computes the prompt for the chosen one, or -1. */
+  readonly partner?: number;
   readonly notes: readonly string[];
 }
 
@@ -67,6 +69,7 @@ export function capturePick(
     scores: copied(decision.scores, count * compiled.width),
     totals: copied(decision.totals, count),
     chosen: decision.chosen,
+    partner: decision.partner,
     notes: decision.notes.length === 0 ? none : [...decision.notes],
   };
 }
@@ -81,6 +84,16 @@ export interface RecordedAttempt {
   readonly end: route.AttemptEnd;
   readonly httpStatus: number;
   readonly error: string;
+  /** PREFILL or DECODE of a request that was handed over. */
+  readonly role?: route.ReplicaRole;
+}
+
+/** Fields of lintel.route.v1.Handover. */
+export interface RecordedHandover {
+  readonly connector: string;
+  readonly prefillMs: number;
+  readonly transferMs: number;
+  readonly tokens: number;
 }
 
 /** Fields of lintel.route.v1.Timings. */
@@ -142,4 +155,5 @@ export interface RecordInput {
   /** Of the key, where it has them. */
   readonly projectId?: string;
   readonly userId?: string;
+  readonly handover?: RecordedHandover | undefined;
 }

@@ -29,6 +29,10 @@ export function samplePick(candidates: number, strategy = 'prefix-cache', seed =
     table.set(index, 'inflight', (i * 7) % 5);
     table.set(index, 'prefixBlocks', i % 4);
     if (i !== 1) table.set(index, 'kvUse', (i % 10) / 10, 120 + i);
+    if (strategy === 'pd') {
+      table.set(index, 'roles', i % 3 === 0 ? 1 : 2);
+      table.set(index, 'pairGroup', 1);
+    }
   }
   return capturePick(compiled, pipeline, table, seed, compiled.decide(features, table, seed));
 }

@@ -45,6 +45,15 @@ export const columns = [
   'modelVersion',
   /** Requests in flight there, on the mean, when those were sent of which `ttftMs` tells. */
   'measuredInflight',
+  /** What the replica may do of this request, as bits: 1 prefill for another, 2 decode after another, 4 all of it, 8 all of it in need. */
+  'roles',
+  /** Those of one number can hand KV over to one another: a role set with one connector. */
+  'pairGroup',
+  /** Lengths of prompts that the replica is for, tokens: from (inclusive) and to (exclusive). */
+  'promptTokensMin',
+  'promptTokensMax',
+  /** Hand-over to this replica as measured lately, for each 1,000 tokens, ms. Aged by the last one. */
+  'transferPerKTokenMs',
 ] as const;
 
 export type Column = (typeof columns)[number];
@@ -90,6 +99,8 @@ export interface PickContext {
   readonly candidates: Candidates;
   /** 1 for each candidate that may still be chosen; filters clear it, nobody sets it. */
   readonly keep: Uint8Array;
+  /** By candidate: who computes the prompt for it, -1 nobody else. Written by the scorer that says `pairs`. */
+  readonly partners: Int32Array;
   readonly notes: Notes;
   /** Of this pick, 32 bits. Callers count it up by one each pick, so that `rotation` rotates. */
   readonly seed: number;
@@ -116,6 +127,8 @@ export interface Filter extends PluginFacts {
 
 export interface Scorer extends PluginFacts {
   readonly kind: 'scorer';
+  /** It writes `partners` for each kept candidate. */
+  readonly pairs?: true;
   /** Writes a score in [0, 1] for each kept candidate, best 1; NaN where it has no opinion. Exact arithmetic only. */
   score(context: PickContext, params: Params, out: Float64Array): void;
 }
@@ -148,6 +161,8 @@ export interface Decision {
   readonly count: number;
   /** Index into candidates, or -1 where every candidate was removed or none was given. */
   readonly chosen: number;
+  /** Who computes the prompt for the chosen one; -1 is nobody else. */
+  readonly partner: number;
   /** For each candidate index + 1 of the filter that removed it; 0 is kept. */
   readonly filteredBy: Uint8Array;
   /** Row by row: candidates × scorers, unweighted; NaN for filtered ones. */

@@ -52,6 +52,7 @@ export class PickState implements PickContext {
   request: RequestFeatures = noRequest;
   candidates: Candidates = nothing;
   keep = new Uint8Array(0);
+  partners = new Int32Array(0);
   notes = new NoteList();
   seed = 0;
   readonly rng = new PickRng();

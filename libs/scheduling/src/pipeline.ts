@@ -31,6 +31,7 @@ export class CompiledPipeline {
   readonly #scorers: readonly (Step<Scorer> & { readonly weight: number })[];
   readonly #picker: Step<Picker>;
   readonly #weightSum: number;
+  readonly #pairs: boolean;
   readonly #state = new PickState();
   #column = new Float64Array(0);
   readonly #decision: Writable<Decision>;
@@ -40,12 +41,14 @@ export class CompiledPipeline {
     this.#filters = spec.filters.map((use) => step(requireFilter(use), use));
     this.#scorers = spec.scorers.map((use) => ({ ...step(requireScorer(use), use), weight: use.weight }));
     this.#picker = step(requirePicker(spec.picker), spec.picker);
+    this.#pairs = this.#scorers.some(({ plugin }) => plugin.pairs);
     this.#weightSum = spec.scorers.reduce((sum, { weight }) => sum + weight, 0);
     const read = new Set([...this.#filters, ...this.#scorers, this.#picker].flatMap(({ plugin }) => plugin.reads));
     this.reads = columns.filter((column) => read.has(column));
     this.#decision = {
       count: 0,
       chosen: -1,
+      partner: -1,
       filteredBy: new Uint8Array(0),
       scores: new Float64Array(0),
       totals: new Float64Array(0),
@@ -70,7 +73,7 @@ export class CompiledPipeline {
     state.notes.list.length = 0;
     state.keep.fill(1, 0, count);
     decision.count = count;
-    decision.chosen = -1;
+    decision.chosen = decision.partner = -1;
     if (count === 0) {
       state.notes.add('no-candidates');
       return decision;
@@ -85,6 +88,7 @@ export class CompiledPipeline {
     }
     state.rng.restart(state.seed, this.#filters.length + this.#scorers.length);
     decision.chosen = this.#picker.plugin.pick(state, this.#picker.params, decision.totals);
+    if (this.#pairs && decision.chosen >= 0) decision.partner = state.partners[decision.chosen] as number;
     return decision;
   }
 
@@ -127,6 +131,7 @@ export class CompiledPipeline {
     const room = Math.max(roomMin, count + (count >> 1));
     this.#column = new Float64Array(room);
     this.#state.keep = new Uint8Array(room);
+    if (this.#pairs) this.#state.partners = new Int32Array(room);
     this.#decision.filteredBy = new Uint8Array(room);
     this.#decision.scores = new Float64Array(room * this.#scorers.length);
     this.#decision.totals = new Float64Array(room);

@@ -161,7 +161,9 @@ describe('laws over any input', () => {
         const once = copy(shared.decide(asked, table(...given), seed), shared.width);
         const fresh = compilePipeline(spec);
         expect(copy(fresh.decide(asked, table(...given), seed), fresh.width)).toEqual(once);
-        expect(once.chosen === -1).toBe(given.length === 0);
+        // Of role sets it can be that nobody may answer.
+        const nobody = name === 'pd' && once.notes.includes('all-filtered');
+        expect(once.chosen === -1).toBe(given.length === 0 || nobody);
         if (once.chosen >= 0) expect(once.filteredBy[once.chosen]).toBe(0);
         for (const [index, total] of once.totals.entries()) {
           if (once.filteredBy[index] !== 0) expect(total).toBeNaN();

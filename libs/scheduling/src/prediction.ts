@@ -43,7 +43,7 @@ interface Room {
 const room: Room = { ttftMs: new Float64Array(16), tpotMs: new Float64Array(16), uncachedTokens: new Float64Array(16) };
 
 /** Prompt tokens that are not cached there, by candidate. Where one depth is unknown none is taken to be cached anywhere. */
-export function uncachedTokens(context: PickContext): Float64Array {
+export function uncachedTokens(context: PickContext, among = context.keep): Float64Array {
   const { candidates, request } = context;
   const { count } = candidates;
   if (room.ttftMs.length < count) {
@@ -54,7 +54,7 @@ export function uncachedTokens(context: PickContext): Float64Array {
   }
   const out = room.uncachedTokens;
   const { promptTokens, prefixBlocks } = request;
-  const known = prefixBlocks > 0 && allKnown(context, 'prefixBlocks', Infinity);
+  const known = prefixBlocks > 0 && allKnown(context, 'prefixBlocks', Infinity, among);
   const depth = candidates.values('prefixBlocks');
   for (let i = 0; i < count; i++) {
     const share = known ? (depth[i] as number) / prefixBlocks : 0;
@@ -69,10 +69,11 @@ export function uncachedTokens(context: PickContext): Float64Array {
  * TTFT and TPOT of the request on each candidate by the latency models in the table. Undefined, with a note, where the load or the
  * model of one kept candidate is unknown: none is then compared by predictions.
  */
-export function predict(context: PickContext): Prediction | undefined {
-  if (!allKnown(context, 'prefillTokens', Infinity) || !allKnown(context, 'decoding', Infinity)) return undefined;
-  for (const column of coefficients) if (!allKnown(context, column, Infinity)) return undefined;
-  const uncached = uncachedTokens(context);
+export function predict(context: PickContext, among = context.keep): Prediction | undefined {
+  if (!allKnown(context, 'prefillTokens', Infinity, among)) return undefined;
+  if (!allKnown(context, 'decoding', Infinity, among)) return undefined;
+  for (const column of coefficients) if (!allKnown(context, column, Infinity, among)) return undefined;
+  const uncached = uncachedTokens(context, among);
   const { candidates } = context;
   const ahead = candidates.values('prefillTokens');
   const decoding = candidates.values('decoding');

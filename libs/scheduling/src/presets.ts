@@ -64,6 +64,12 @@ export const presets: Readonly<Record<string, Preset>> = {
   'slo-least-load-pulling': pulling,
   'prefix-cache-preble': { filters: [{ type: 'load-imbalance' }], scorers: [preble], picker: best, inMix: preble },
   lintel: { filters: [], scorers: [finish], picker: best, inMix: finish },
+  // A pair is chosen as a whole: mixed with scores of single replicas it would be none.
+  pd: {
+    filters: [{ type: 'prompt-bucket' }, { type: 'role' }],
+    scorers: [{ type: 'pair-finish' }],
+    picker: best,
+  },
 };
 
 export const strategyNames: readonly string[] = Object.keys(presets);

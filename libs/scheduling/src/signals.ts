@@ -10,8 +10,14 @@ const staleNotes = noteTexts('stale');
  * True when every kept candidate has a value of `column` at most `ageMsMax` old. Else false, with the note `unknown:<column>` or
  * `stale:<column>`: the caller then uses a coarser signal for all, since a value cannot be compared with a guess.
  */
-export function allKnown(context: PickContext, column: Column, ageMsMax: number): boolean {
-  const { candidates, keep, notes } = context;
+export function allKnown(
+  context: PickContext,
+  column: Column,
+  ageMsMax: number,
+  /** 1 for each that is asked about. */
+  keep: Uint8Array = context.keep,
+): boolean {
+  const { candidates, notes } = context;
   const values = candidates.values(column);
   const ages = candidates.agesMs(column);
   for (let i = 0; i < candidates.count; i++) {

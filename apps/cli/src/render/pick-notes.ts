@@ -6,6 +6,10 @@ const words: Readonly<Record<string, string>> = {
   'all-filtered': 'every candidate was filtered out',
   'no-session': 'the request names no session',
   'no-prefix': 'the prompt is shorter than one prefix block: no prefix can be matched',
+  'no-prefill': 'nobody could compute the prompt for another: each was judged as it answers alone',
+  'no-bucket': 'nobody is for prompts of this length: all were considered',
+  'prefill-alone': 'no decode replica was left: a prefill replica does all of the request',
+  'alone-cheaper': 'a hand-over was expected to take longer than computing the prompt where the answer comes from',
   imbalance: 'load was uneven beyond the bound: only the least loaded were considered, affinity was off',
 };
 

@@ -21,16 +21,26 @@ const notScored = '–';
 const policyName = ({ policyId, policyVersion }: PickExplanation): string =>
   policyId === '' ? 'built-in default' : `policy ${policyId} v${policyVersion}`;
 
-/** Chosen first, then by total, then those that a filter removed. */
-function ranked(candidates: readonly CandidateExplanation[]): CandidateExplanation[] {
-  const rank = (one: CandidateExplanation): number => (one.chosen ? 0 : one.filteredBy === null ? 1 : 2);
+/** Chosen first, then who computes its prompt, then by total, then those that a filter removed. */
+function ranked({ candidates, partner }: PickExplanation): CandidateExplanation[] {
+  const rank = (one: CandidateExplanation): number => {
+    if (one.chosen) return 0;
+    if (one.replicaId === partner) return 1;
+    return one.filteredBy === null ? 2 : 3;
+  };
   return [...candidates].sort(
     (a, b) =>
       rank(a) - rank(b) || (b.total ?? -Infinity) - (a.total ?? -Infinity) || (a.replicaId < b.replicaId ? -1 : 1),
   );
 }
 
-function verdict(one: CandidateExplanation, winner: CandidateExplanation | undefined, { paint }: Layout): Cell {
+function verdict(
+  one: CandidateExplanation,
+  winner: CandidateExplanation | undefined,
+  partner: string | null,
+  { paint }: Layout,
+): Cell {
+  if (one.replicaId === partner) return { text: 'chosen for the prompt', style: paint.green };
   if (one.chosen) return { text: 'chosen', style: paint.green };
   if (one.filteredBy !== null) return { text: `filtered: ${one.filteredBy}`, style: paint.yellow };
   const [best, own] = [winner?.total ?? null, one.total];
@@ -41,7 +51,7 @@ function verdict(one: CandidateExplanation, winner: CandidateExplanation | undef
 
 function candidateTable(pick: PickExplanation, layout: Layout, all: boolean): string {
   const { paint } = layout;
-  const rows = ranked(pick.candidates);
+  const rows = ranked(pick);
   const winner = rows.find(({ chosen }) => chosen);
   const scorers = Object.keys(rows[0]?.scores ?? {});
   const inputs = Object.keys(rows[0]?.inputs ?? {});
@@ -61,13 +71,20 @@ function candidateTable(pick: PickExplanation, layout: Layout, all: boolean): st
     ]),
   ];
   const row = (one: CandidateExplanation): Cell[] => {
-    const out = one.filteredBy !== null;
-    const style: Style = one.chosen ? paint.bold : out ? paint.dim : (text) => text;
-    const scored = (value: number | null): Cell => ({ text: out && value === null ? notScored : score(value), style });
+    const helps = one.replicaId === pick.partner;
+    const out = one.filteredBy !== null && !helps;
+    const style: Style = one.chosen || helps ? paint.bold : out ? paint.dim : (text) => text;
+    const scored = (value: number | null): Cell => ({
+      text: (out || helps) && value === null ? notScored : score(value),
+      style,
+    });
     return [
-      { text: one.chosen ? '▶' : out ? '✗' : ' ', style: one.chosen ? paint.green : paint.yellow },
+      {
+        text: one.chosen ? '▶' : helps ? '▷' : out ? '✗' : ' ',
+        style: one.chosen || helps ? paint.green : paint.yellow,
+      },
       { text: one.replicaId, style },
-      verdict(one, winner, layout),
+      verdict(one, winner, pick.partner, layout),
       scored(one.total),
       ...scorers.map((name) => scored(one.scores[name] ?? null)),
       ...inputs.flatMap((name): Cell[] => {
@@ -102,11 +119,13 @@ function pickBlock(request: RequestExplanation, index: number, layout: Layout, a
 function attemptsBlock(request: RequestExplanation, layout: Layout): string {
   const { attempts, picks } = request;
   if (attempts.length === 0) return '';
+  const handed = attempts.some(({ role }) => role !== null);
   const { paint } = layout;
   const columns: Column[] = [
     { title: ' ' },
     { title: 'replica' },
     ...(picks.length > 1 ? [{ title: 'pick' }] : []),
+    ...(handed ? [{ title: 'role' }] : []),
     { title: 'from', align: 'right' },
     { title: 'first byte', align: 'right' },
     { title: 'to', align: 'right' },
@@ -119,6 +138,7 @@ function attemptsBlock(request: RequestExplanation, layout: Layout): string {
     String(index + 1),
     attempt.replicaId,
     ...(picks.length > 1 ? [String(attempt.pick + 1)] : []),
+    ...(handed ? [attempt.role ?? 'all'] : []),
     `+${duration(attempt.startMs)}`,
     attempt.firstByteMs === null ? unknown : `+${duration(attempt.firstByteMs)}`,
     `+${duration(attempt.endMs)}`,
@@ -141,6 +161,13 @@ function timingsText(timings: RequestExplanation['timings']): string {
   return typeof timings['tpotMs'] === 'number'
     ? `${steps} · per token ${of('tpotMs')}, longest gap ${of('tokenGapMsMax')}`
     : steps;
+}
+
+function handoverText(handover: RequestExplanation['handover']): string {
+  if (handover === null) return '';
+  const { connector, prefillMs, transferMs, tokens } = handover;
+  const first = prefillMs === null ? 'both sides at once' : `prompt computed in ${duration(prefillMs)}`;
+  return `~${count(tokens)} tokens by ${connector} · ${first} · first byte ${duration(transferMs)} later`;
 }
 
 function usageText(usage: RequestExplanation['usage']): string {
@@ -239,6 +266,7 @@ export function renderWhyRequest(answer: WhyAnswer, layout: Layout, options: { r
     facts(
       [
         ['timings', timingsText(request.timings)],
+        ['hand-over', clean(handoverText(request.handover))],
         ['usage', usageText(request.usage)],
         ['policy', policyText(request, answer.commits, layout)],
         ['plugins', pluginsText(request.picks)],

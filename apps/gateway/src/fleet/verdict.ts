@@ -18,6 +18,7 @@ export function verdictOf(end: route.AttemptEnd): Verdict {
     case AttemptEnd.UNSPECIFIED:
     case AttemptEnd.OVERLOADED:
     case AttemptEnd.CLIENT_GONE:
+    case AttemptEnd.TRANSFER_FAILED:
       return 'neutral';
   }
 }

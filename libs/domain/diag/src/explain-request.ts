@@ -37,6 +37,8 @@ export interface PickExplanation {
   readonly picker: PluginExplanation | null;
   readonly seed: number;
   readonly chosen: string | null;
+  /** Who computes the prompt for the chosen one; null is nobody else. */
+  readonly partner: string | null;
   readonly notes: readonly string[];
   readonly candidates: readonly CandidateExplanation[];
 }
@@ -51,6 +53,18 @@ export interface AttemptExplanation {
   readonly end: string;
   readonly httpStatus: number;
   readonly error: string;
+  /** "prefill" or "decode" of a request that was handed over; null did all of it. */
+  readonly role: string | null;
+}
+
+/** How the KV of the prompt came from the prefill to the decode side. */
+export interface HandoverExplanation {
+  readonly connector: string;
+  /** Null where both sides worked at once. */
+  readonly prefillMs: number | null;
+  /** Null where no first byte came. */
+  readonly transferMs: number | null;
+  readonly tokens: number;
 }
 
 export interface RequestExplanation {
@@ -84,6 +98,7 @@ export interface RequestExplanation {
   /** Milliseconds from receivedAtMs, null where the step was not reached; pickUs is microseconds. */
   readonly timings: Readonly<Record<string, number | null>>;
   readonly usage: Readonly<Record<string, number | boolean>> | null;
+  readonly handover: HandoverExplanation | null;
 }
 
 interface SpecShape {
@@ -157,6 +172,7 @@ function explainPick(frame: route.RecordFrame, pick: route.Pick): PickExplanatio
     picker: spec?.picker === undefined ? null : plugin(spec.picker),
     seed: pick.seed,
     chosen: candidates[chosenIndex]?.replicaId ?? null,
+    partner: candidates[pick.partner - 1]?.replicaId ?? null,
     notes: [...pick.notes, ...unreadable],
     candidates,
   };
@@ -192,6 +208,7 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     end: enumName(route.AttemptEndSchema, attempt.end),
     httpStatus: attempt.httpStatus,
     error: attempt.error,
+    role: attempt.role === route.ReplicaRole.UNSPECIFIED ? null : enumName(route.ReplicaRoleSchema, attempt.role),
   }));
   return {
     requestId: record.requestId,
@@ -213,7 +230,9 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     httpStatus: record.httpStatus,
     errorCode: record.errorCode,
     errorMessage: record.errorMessage,
-    answeredBy: attempts.findLast(({ end }) => end === 'answered' || end === 'broken_stream')?.replicaId ?? null,
+    answeredBy:
+      attempts.findLast(({ end, role }) => role !== 'prefill' && (end === 'answered' || end === 'broken_stream'))
+        ?.replicaId ?? null,
     traceparent: record.traceparent,
     features:
       features === undefined
@@ -238,6 +257,15 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
             completionTokens: usage.completionTokens,
             cachedTokens: usage.cachedTokens,
             fromEngine: usage.fromEngine,
+          },
+    handover:
+      record.handover === undefined
+        ? null
+        : {
+            connector: record.handover.connector,
+            prefillMs: reached(record.handover.prefillMs),
+            transferMs: reached(record.handover.transferMs),
+            tokens: record.handover.tokens,
           },
   };
 }

@@ -7,8 +7,8 @@ function byTotal(a: CandidateExplanation, b: CandidateExplanation): number {
 }
 
 function pickSentence(pick: PickExplanation): string {
-  const { candidates, chosen } = pick;
-  const removed = candidates.filter(({ filteredBy }) => filteredBy !== null).length;
+  const { candidates, chosen, partner } = pick;
+  const removed = candidates.filter(({ filteredBy, replicaId }) => filteredBy !== null && replicaId !== partner).length;
   const policy = pick.policyId === '' ? 'the built-in default' : `policy ${pick.policyId} v${pick.policyVersion}`;
   const field = `${candidates.length} candidate${candidates.length === 1 ? '' : 's'}`;
   if (chosen === null)
@@ -18,7 +18,8 @@ function pickSentence(pick: PickExplanation): string {
   const against = next === undefined ? '' : `, next ${next.replicaId} with ${score(next.total)}`;
   const points = winner?.total === null || winner === undefined ? '' : ` with ${score(winner.total)}`;
   const out = removed === 0 ? '' : `; ${removed} filtered out`;
-  return `${chosen} was chosen of ${field} by ${pick.strategy} (${policy})${points}${against}${out}.`;
+  const who = partner === null ? `${chosen} was` : `${partner} for the prompt and ${chosen} for the answer were`;
+  return `${who} chosen of ${field} by ${pick.strategy} (${policy})${points}${against}${out}.`;
 }
 
 /** The answer to `why` in a sentence or two. */

@@ -41,6 +41,8 @@ export interface ExplainedPick {
   readonly plugins: readonly string[];
   readonly seed: number;
   readonly chosen: string | undefined;
+  /** Who computed the prompt for it. */
+  readonly partner: string | undefined;
   /** The chosen one's total less that of the next best kept one; undefined with nobody next. */
   readonly margin: Known;
   /** In the order of evaluation. */
@@ -91,6 +93,7 @@ function explainPick(frame: route.RecordFrame, pick: route.Pick): ExplainedPick 
     ),
     seed: pick.seed,
     chosen: candidates[pick.chosen - 1]?.replicaId,
+    partner: candidates[pick.partner - 1]?.replicaId,
     margin: gaps.length === 0 ? undefined : Math.min(...gaps),
     candidates,
     notes: pick.notes,

@@ -8,7 +8,7 @@ import { candidatesOf, pipelineAt, recordAt } from './recorded-pick.ts';
 export interface Difference {
   /** Index into picks. */
   readonly pick: number;
-  /** "chosen", "filteredBy[2]", "scores[4]", "totals[0]", "notes", "pipeline". */
+  /** "chosen", "partner", "filteredBy[2]", "scores[4]", "totals[0]", "notes", "pipeline". */
   readonly field: string;
   readonly recorded: string;
   readonly executed: string;
@@ -90,6 +90,9 @@ function firstDifference(pick: route.Pick, decision: Decision, compiled: Compile
   const { count } = decision;
   if (pick.chosen !== decision.chosen + 1) {
     return { field: 'chosen', recorded: String(pick.chosen - 1), executed: String(decision.chosen) };
+  }
+  if (pick.partner !== decision.partner + 1) {
+    return { field: 'partner', recorded: String(pick.partner - 1), executed: String(decision.partner) };
   }
   return (
     listDifference('filteredBy', pick.filteredBy, decision.filteredBy, count) ??

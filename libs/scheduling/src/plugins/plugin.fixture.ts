@@ -16,6 +16,7 @@ function contextOf({ rows, without = [], seed = 1, request: asked }: Given): Pic
   const context = new PickState();
   context.request = request(asked);
   context.candidates = table(...rows);
+  context.partners = new Int32Array(rows.length).fill(-1);
   context.keep = Uint8Array.from(rows, (_, index) => (without.includes(index) ? 0 : 1));
   context.seed = seed;
   context.rng.restart(seed, 0);
@@ -32,6 +33,14 @@ export function score(scorer: Scorer, given: Given): { scores: (number | null)[]
   scorer.score(context, paramsFor(scorer, given), out);
   const scores = [...out].map((value, index) => (context.keep[index] === 0 || Number.isNaN(value) ? null : value));
   return { scores, notes: context.notes.list };
+}
+
+/** The same of a scorer that pairs, with who computes the prompt for whom. */
+export function pairs(scorer: Scorer, given: Given): { scores: number[]; partners: number[]; notes: string[] } {
+  const context = contextOf(given);
+  const out = new Float64Array(given.rows.length);
+  scorer.score(context, paramsFor(scorer, given), out);
+  return { scores: [...out], partners: [...context.partners], notes: context.notes.list };
 }
 
 /** Who is left after the filter. */
