@@ -96,6 +96,7 @@ await bench(async (scope) => {
       return { runner, done: done.promise };
     });
     await profiled(values.profile, () => Promise.all(runners.map(({ done }) => done)));
+    await until('indexes', () => runners.every(({ runner }) => runner.status.indexed));
     const seconds = (performance.now() - fromMs) / 1000;
     const cpu = process.cpuUsage(cpuFrom);
     await Promise.all(runners.map(({ runner }) => runner.stop()));

@@ -237,7 +237,7 @@ describe('each command asks what the API takes, and answers what it said', () =>
 
   test('projection list, rebuild, retry', async () => {
     const item = {
-      id: 'requests@1',
+      id: 'requests@2',
       generation: 1,
       phase: 'live',
       state: 'halted',
@@ -252,8 +252,8 @@ describe('each command asks what the API takes, and answers what it said', () =>
       'POST /api/v1/projections/requests/retry': { json: list },
       'POST /api/v1/projections/requests/rebuild': {
         lines: [
-          { kind: 'progress', projection: 'requests@1', seq: 5, headSeq: 9, itemsPerSecond: 1000 },
-          { kind: 'done', projection: 'requests@1', seq: 9, durationMs: 2_000 },
+          { kind: 'progress', projection: 'requests@2', seq: 5, headSeq: 9, itemsPerSecond: 1000 },
+          { kind: 'done', projection: 'requests@2', seq: 9, durationMs: 2_000 },
         ],
       },
     };
@@ -262,9 +262,9 @@ describe('each command asks what the API takes, and answers what it said', () =>
     const rebuilt = await lintel(['projection', 'rebuild', 'requests', '--home', home.folder], { live: true });
     expect([rebuilt.code, rebuilt.out]).toEqual([
       0,
-      '✓ requests@1 is rebuilt up to #9 and serves now; it took 2.00 s.\n',
+      '✓ requests@2 is rebuilt up to #9 and serves now; it took 2.00 s.\n',
     ]);
-    expect(rebuilt.err).toBe('\r\u001B[K… requests@1: 55 %, #5 of #9, 1000/s\r\u001B[K');
+    expect(rebuilt.err).toBe('\r\u001B[K… requests@2: 55 %, #5 of #9, 1000/s\r\u001B[K');
     expect((await ask('projection', 'rebuild', 'requests')).err).toBe('');
     api.replies = {
       'POST /api/v1/projections/requests/rebuild': {

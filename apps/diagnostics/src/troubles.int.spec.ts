@@ -269,7 +269,7 @@ describe('the database', () => {
     await database.query(`update ${schema}.commit set actor = 'somebody else' where seq = 4`);
     const answer = await api.post('/api/v1/verify', { projections: true });
     expect(answer).toMatchObject({ ok: false, problemsTotal: 0 });
-    const commits = answer.projections.find(({ projection }: any) => projection === 'commits@1');
+    const commits = answer.projections.find(({ projection }: any) => projection === 'commits@2');
     expect(commits).toMatchObject({ equal: false, text: expect.stringContaining('table commit: the row {"seq":4}') });
     await database.query(`update ${schema}.commit set actor = 'test:contract' where seq = 4`);
     expect((await api.post('/api/v1/verify', { projections: true })).ok).toBe(true);
@@ -303,7 +303,7 @@ describe('the database', () => {
     await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(2));
     await eventually(async () => {
       const { items } = await api.get('/api/v1/projections');
-      expect(items.find(({ id }: any) => id === 'commits@1')).toMatchObject({ seq: 2 });
+      expect(items.find(({ id }: any) => id === 'commits@2')).toMatchObject({ seq: 2 });
     });
 
     nats.kill();

@@ -1,12 +1,17 @@
-import type { Msg, MsgHdrs } from '@nats-io/transport-node';
+import type { Msg } from '@nats-io/transport-node';
 import type { StoredCommit, StoredFrame } from '#libs/event-log';
+
+/** Answers the first header of a name, as it is spelled. */
+export interface Headers {
+  get(name: string): string | undefined;
+}
 
 /** A message of a stream with its place there. */
 export interface StreamMessage {
   readonly seq: number;
   readonly storedAtMs: number;
   readonly subject: string;
-  readonly headers: MsgHdrs | undefined;
+  readonly headers: Headers | undefined;
   readonly data: Uint8Array;
 }
 
@@ -34,9 +39,38 @@ export function delivered(msg: Msg): Delivered {
     storedAtMs: digits(reply, nanosAt, pendingAt - 7),
     pending: digits(reply, pendingAt),
     subject: msg.subject,
-    headers: msg.headers,
+    headers: headersOf(msg),
     data: msg.data,
   };
+}
+
+/** What the client keeps of a message before anybody asks for its headers. */
+interface Undecoded {
+  readonly _rdata?: Uint8Array;
+  readonly _msg?: { readonly hdr?: number };
+}
+
+/**
+ * The client makes a checked map of all headers, which costs as much as all else of reading a commit. Where its messages hold the bytes as
+ * they did when this was written, only those that are asked for are looked up in them.
+ */
+export function headersOf(msg: Msg): Headers | undefined {
+  const { _rdata: bytes, _msg: place } = msg as unknown as Undecoded;
+  const length = place?.hdr;
+  if (!(bytes instanceof Uint8Array) || typeof length !== 'number') return msg.headers;
+  return length > 0 ? new HeaderText(Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('utf8')) : undefined;
+}
+
+class HeaderText implements Headers {
+  constructor(readonly text: string) {}
+
+  get(name: string): string | undefined {
+    const at = this.text.indexOf(`\r\n${name}:`);
+    if (at < 0) return undefined;
+    const from = at + name.length + 3;
+    const end = this.text.indexOf('\r\n', from);
+    return this.text.slice(from, end < 0 ? undefined : end).trim();
+  }
 }
 
 /** Position behind the `count`th dot from `at` on; NaN where there are fewer. */

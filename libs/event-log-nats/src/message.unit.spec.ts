@@ -1,6 +1,8 @@
 import { expect, test } from '@jest/globals';
 import type { Msg } from '@nats-io/transport-node';
-import { delivered } from './message.ts';
+import { headers } from '@nats-io/transport-node';
+import fc from 'fast-check';
+import { commitHeaders, delivered, headersOf } from './message.ts';
 
 const read = (reply: string | undefined): number[] => {
   const { seq, deliverySeq, storedAtMs, pending } = delivered({ reply, subject: 's', data: new Uint8Array() } as Msg);
@@ -18,4 +20,29 @@ test('a reply of another form names no place, and so is taken for a lost consume
   for (const reply of [undefined, '', 'x.y', '$JS.ACK.a.b.1.x.y.z.w', '$JS.ACK.a.b.1']) {
     expect(read(reply).slice(0, 2)).toEqual([Number.NaN, Number.NaN]);
   }
+});
+
+test('headers are read from the bytes as the client reads them', () => {
+  const value = fc
+    .string({ unit: 'binary' })
+    .map((text) => text.toWellFormed().replace(/[\r\n]/g, ' '))
+    .filter((text) => text.trim() !== '');
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom(...Object.values(commitHeaders)), value), value, (given, other) => {
+      const written = headers();
+      written.append('Other', other);
+      for (const [name, text] of Object.entries(given)) written.append(name, text);
+      const head = (written as unknown as { encode(): Uint8Array }).encode();
+      const rdata = Buffer.concat([head, Buffer.from(`body\r\n${commitHeaders.hash}: no header`)]);
+      const msg = { _rdata: rdata, _msg: { hdr: head.length } } as unknown as Msg;
+      for (const name of Object.values(commitHeaders)) {
+        expect(headersOf(msg)?.get(name) ?? '').toBe(written.get(name));
+      }
+    }),
+  );
+});
+
+test('a message of another client version gives its own headers', () => {
+  const own = headers();
+  expect(headersOf({ headers: own } as Msg)).toBe(own);
 });

@@ -86,11 +86,6 @@ function record(value: JsonValue, index: number): EventRecord {
 
 /** @throws COMMIT_PAYLOAD_INVALID for anything that no writer writes; never anything else. */
 export function decodePayload(bytes: Uint8Array): CommitPayload {
-  return decodePayloadJson(bytes).payload;
-}
-
-/** The payload, and the JSON that it stands in. @throws as decodePayload */
-export function decodePayloadJson(bytes: Uint8Array): { readonly payload: CommitPayload; readonly json: JsonObject } {
   let json: JsonValue;
   try {
     json = JSON.parse(decoder.decode(bytes)) as JsonValue;
@@ -112,10 +107,10 @@ export function decodePayloadJson(bytes: Uint8Array): { readonly payload: Commit
     events: events.map(record),
   };
   const reason = json['reason'];
-  if (reason === undefined || reason === null) return { payload, json };
+  if (reason === undefined || reason === null) return payload;
   try {
     const read = fromJson(log.ReasonSchema, reason, { ignoreUnknownFields: true });
-    return { payload: { ...payload, reason: read }, json };
+    return { ...payload, reason: read };
   } catch (cause) {
     throw invalid(`reason: ${errorText(cause)}`, cause);
   }

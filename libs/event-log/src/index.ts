@@ -11,14 +11,7 @@ export type { BusHeaders, BusMessage, RequestContext, Requester, Responder, Stop
 export { busLimits } from './bus.ts';
 export { baseOfCommitId, commitHash, commitIdBase, commitIdOf, sha256Hex } from './chain.ts';
 export type { CommitContext, CommitPayload, DecodedCommit, DecodedEvent, ReasonInit } from './codec.ts';
-export {
-  CommitDecoder,
-  decodeCommit,
-  decodePayload,
-  decodePayloadJson,
-  encodePayload,
-  prepareCommit,
-} from './codec.ts';
+export { CommitDecoder, decodeCommit, decodePayload, encodePayload, prepareCommit } from './codec.ts';
 export type { CommandHandlerOptions, Handled, HandleOptions } from './command-handler.ts';
 export { CommandHandler } from './command-handler.ts';
 export type { EventRecord, Head, PreparedCommit, StoredCommit } from './commit.ts';

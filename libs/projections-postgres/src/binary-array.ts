@@ -22,46 +22,49 @@ const textLoopMax = 64;
  * One column of rows in the binary form of a one-dimensional array (array_recv). The driver would write each value as escaped text and
  * the server would parse it back: this is a third of the work on both sides.
  */
-export function binaryArray(
-  kind: ColumnKind,
-  rows: readonly Readonly<Record<string, Value>>[],
-  column: string,
-): Buffer {
+export function binaryArray(kind: ColumnKind, values: readonly Value[]): Buffer {
   const size = fixedBytes[kind];
-  const parts: (string | Uint8Array | null)[] = [];
+  return size === undefined ? variable(kind, values) : fixed(kind, size, values);
+}
+
+/** Writes the array's head; answers where its elements begin. */
+function head(out: Buffer, kind: ColumnKind, count: number, hasNull: boolean): number {
+  out.writeInt32BE(1, 0);
+  out.writeInt32BE(hasNull ? 1 : 0, 4);
+  out.writeInt32BE(pgTypes[kind].oid, 8);
+  out.writeInt32BE(count, 12);
+  out.writeInt32BE(1, 16);
+  return headerBytes;
+}
+
+function fixed(kind: ColumnKind, size: number, values: readonly Value[]): Buffer {
+  const out = Buffer.allocUnsafe(headerBytes + (4 + size) * values.length);
+  let at = head(out, kind, values.length, values.includes(null));
+  for (const value of values) at = writeFixed(out, at, kind, size, value);
+  return out.subarray(0, at);
+}
+
+function variable(kind: ColumnKind, values: readonly Value[]): Buffer {
+  const json = kind === 'json';
+  const parts = json ? values.map((value) => (value === null ? null : JSON.stringify(value))) : values;
   let bytes = headerBytes;
-  let hasNull = 0;
-  for (const row of rows) {
-    const value = row[column] as Value;
-    bytes += 4;
-    if (value === null) hasNull = 1;
-    else if (size !== undefined) bytes += size;
-    if (size !== undefined) continue;
-    const part = value === null ? null : kind === 'json' ? JSON.stringify(value) : (value as string | Uint8Array);
-    parts.push(part);
-    if (part === null) continue;
+  let hasNull = false;
+  for (const part of parts as readonly (string | Uint8Array | null)[]) {
+    bytes += 5;
+    if (part === null) hasNull = true;
     // A text takes up to three bytes for each unit: room that is not needed is never touched.
-    bytes += (typeof part === 'string' ? 3 * part.length : part.byteLength) + (kind === 'json' ? 1 : 0);
+    else bytes += typeof part === 'string' ? 3 * part.length : part.byteLength;
   }
   const out = Buffer.allocUnsafe(bytes);
-  out.writeInt32BE(1, 0);
-  out.writeInt32BE(hasNull, 4);
-  out.writeInt32BE(pgTypes[kind].oid, 8);
-  out.writeInt32BE(rows.length, 12);
-  out.writeInt32BE(1, 16);
-  let at = headerBytes;
-  if (size !== undefined) {
-    for (const row of rows) at = writeFixed(out, at, kind, size, row[column] as Value);
-    return out;
-  }
-  for (const part of parts) {
+  let at = head(out, kind, values.length, hasNull);
+  for (const part of parts as readonly (string | Uint8Array | null)[]) {
     if (part === null) {
       at = out.writeInt32BE(-1, at);
       continue;
     }
     const start = at + 4;
     at = start;
-    if (kind === 'json') at = out.writeUInt8(jsonbVersion, at);
+    if (json) at = out.writeUInt8(jsonbVersion, at);
     if (typeof part === 'string') at = writeText(out, at, part);
     else {
       out.set(part, at);

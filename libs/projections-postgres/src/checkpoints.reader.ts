@@ -8,7 +8,7 @@ const silentMsMax = 10_000;
 const waitPollMs = 15;
 
 export interface Checkpoint extends ProjectionRow {
-  /** "requests@1" */
+  /** "requests@2" */
   readonly id: string;
   /** Commits or frames in the stream that are not in the rows yet, as of `reportedAtMs`. */
   readonly lag: number;

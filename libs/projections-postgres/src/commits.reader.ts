@@ -50,21 +50,25 @@ export class CommitsReader {
   async list(query: CommitQuery = {}): Promise<CommitRow[]> {
     return await this.#commits.read(async (rows) => {
       const builder = rows.createQueryBuilder('c');
-      const equal = {
-        context: 'context',
-        aggregate: 'aggregate',
-        aggregateId: 'aggregate_id',
-        correlationId: 'correlation_id',
-      } as const;
-      for (const [name, column] of Object.entries(equal)) {
-        const value = query[name as keyof typeof equal];
-        if (value !== undefined) builder.andWhere(`c.${column} = :${name}`, { [name]: value });
-      }
+      if (query.correlationId !== undefined)
+        builder.andWhere('c.correlation_id = :correlationId', { correlationId: query.correlationId });
+      // "lintel.ev.<context>.<aggregate>.<id>"
+      const parts = [query.context, query.aggregate, query.aggregateId];
+      parts.forEach((part, index) => {
+        if (part === undefined) return;
+        builder.andWhere(`split_part(c.subject, '.', ${index + 3}) = :part${index}`, { [`part${index}`]: part });
+      });
+      // What the index knows of it.
+      const known = parts.findIndex((part) => part === undefined);
+      if (known < 0) builder.andWhere('c.subject = :subject', { subject: `lintel.ev.${parts.join('.')}` });
+      else if (known > 0)
+        builder.andWhere('starts_with(c.subject, :prefix)', {
+          prefix: `lintel.ev.${parts.slice(0, known).join('.')}.`,
+        });
       if (query.type !== undefined) builder.andWhere('c.types @> :types', { types: JSON.stringify([query.type]) });
       if (query.text !== undefined) {
-        builder.andWhere('(strpos(c.actor, :needle) > 0 or strpos(cast(c.payload as text), :needle) > 0)', {
-          needle: query.text,
-        });
+        const inPayload = `position(convert_to(:needle, 'UTF8') in c.payload) > 0`;
+        builder.andWhere(`(strpos(c.actor, :needle) > 0 or ${inPayload})`, { needle: query.text });
       }
       if (query.sinceMs !== undefined) builder.andWhere('c.stored_at >= :since', { since: new Date(query.sinceMs) });
       if (query.untilMs !== undefined) builder.andWhere('c.stored_at < :until', { until: new Date(query.untilMs) });

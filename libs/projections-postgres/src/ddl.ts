@@ -6,7 +6,7 @@ export const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`
 
 export const dayMs = 86_400_000;
 
-/** "proj_requests_v1_g2" */
+/** "proj_requests_v2_g2" */
 export function schemaName(name: string, version: number, generation: number): string {
   return `proj_${name.replaceAll('-', '_')}_v${version}_g${generation}`;
 }
@@ -20,11 +20,16 @@ export function shapeOf(projection: Projection): string {
   return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16);
 }
 
+function indexOn(index: readonly string[]): string {
+  const [only = ''] = index;
+  return only.endsWith(' hash') ? `using hash (${quote(only.slice(0, -5))})` : `(${index.map(indexColumn).join(', ')})`;
+}
+
 function indexColumn(column: string): string {
   return column.endsWith(' desc') ? `${quote(column.slice(0, -5))} desc` : quote(column);
 }
 
-/** Statements that make a table, empty. */
+/** Statements that make a table, empty and without indexes but its key's: see `indexStatements`. */
 export function tableStatements(schema: string, table: Table): string[] {
   const place = `${quote(schema)}.${quote(table.name)}`;
   const columns = Object.entries(table.columns).map(
@@ -32,10 +37,15 @@ export function tableStatements(schema: string, table: Table): string[] {
   );
   const key = table.key.map(quote).join(', ');
   const partition = table.partitionByDay === undefined ? '' : ` partition by range (${quote(table.partitionByDay)})`;
-  return [
-    `create table ${place} (${columns.join(', ')}, primary key (${key}))${partition}`,
-    ...(table.indexes ?? []).map((index) => `create index on ${place} (${index.map(indexColumn).join(', ')})`),
-  ];
+  return [`create table ${place} (${columns.join(', ')}, primary key (${key}))${partition}`];
+}
+
+/** Statements that make a table's indexes where they are not there yet. */
+export function indexStatements(schema: string, table: Table): string[] {
+  const place = `${quote(schema)}.${quote(table.name)}`;
+  return (table.indexes ?? []).map(
+    (index, number) => `create index if not exists ${quote(`${table.name}_${number}`)} on ${place} ${indexOn(index)}`,
+  );
 }
 
 /** Statements that make the readers' views select from this build. A view of an older version may have other columns, so it is replaced. */

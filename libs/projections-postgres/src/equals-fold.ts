@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { CodedError } from '#libs/kernel';
 import type { Item, Projection, Row, Table, Value } from '#libs/projections';
-import { applyChanges, Changes, projectionId } from '#libs/projections';
+import { applyChanges, Changes, keyText, projectionId } from '#libs/projections';
 import type { Database } from './database.ts';
 import { quote, schemaName } from './ddl.ts';
 
@@ -83,13 +83,13 @@ class ExpectedTable {
 
   take(changes: Changes): void {
     const byKey = changes.tables.get(this.table);
-    if (byKey === undefined) return;
-    if (this.table.appendOnly !== true) {
-      applyChanges(this.#rows, byKey);
-      return;
-    }
-    for (const [key, { row }] of byKey)
-      this.#hashes.set(key, { key: this.#key(row), hash: rowHash(this.table, row), row: undefined });
+    if (byKey !== undefined) applyChanges(this.#rows, byKey);
+    for (const row of changes.appended.get(this.table)?.rows() ?? [])
+      this.#hashes.set(keyText(this.table, row), {
+        key: this.#key(row),
+        hash: rowHash(this.table, row),
+        row: undefined,
+      });
   }
 
   #key(row: Row): Value[] {

@@ -56,4 +56,17 @@ class Anchors1764100000000 implements MigrationInterface {
   }
 }
 
-export const migrations = [Catalog1764000000000, Anchors1764100000000];
+/** Indexes are made when a build has caught up: filling a table that has them takes twice as long. */
+class IndexedLater1764200000000 implements MigrationInterface {
+  name = 'IndexedLater1764200000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('alter table lintel.projection add column indexed boolean not null default true');
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query('alter table lintel.projection drop column indexed');
+  }
+}
+
+export const migrations = [Catalog1764000000000, Anchors1764100000000, IndexedLater1764200000000];

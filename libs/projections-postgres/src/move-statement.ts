@@ -48,10 +48,16 @@ export interface EncodedGroup extends Omit<Group, 'rows'> {
 
 /** The costly part of a statement, which needs nothing but the changes. */
 export function encodeChanges(changes: Move['changes']): EncodedGroup[] {
-  return group(changes).map(({ table, op, columns, rows }) => {
-    const arrays = columns.map((column) => binaryArray(table.columns[column] as ColumnKind, rows, column));
+  const appended = [...changes.appended].map(([table, { columns }]) => {
+    const arrays = [...columns].map(([name, values]) => binaryArray(table.columns[name] as ColumnKind, values));
+    return { table, op: 'put' as const, columns: [...columns.keys()], arrays };
+  });
+  const merged = group(changes).map(({ table, op, columns, rows }) => {
+    const values = (column: string): Value[] => rows.map((row) => row[column] as Value);
+    const arrays = columns.map((column) => binaryArray(table.columns[column] as ColumnKind, values(column)));
     return { table, op, columns, arrays };
   });
+  return [...appended, ...merged];
 }
 
 /** `unnest($7::text[], …)` over the group's rows; the arrays are appended to `values`. */
@@ -78,7 +84,9 @@ function write(schema: string, change: EncodedGroup, values: unknown[], overwrit
   const key = table.key.map(quote).join(', ');
   const update = others.map((column) => `${column} = excluded.${column}`).join(', ');
   const names = columns.map(quote).join(', ');
-  const insert = `insert into ${place} (${names}) select ${names} from ${source} where exists (select 1 from moved)`;
+  // One statement cannot write over a row twice.
+  const select = table.appendOnly === true && overwrite ? `select distinct on (${key})` : 'select';
+  const insert = `insert into ${place} (${names}) ${select} ${names} from ${source} where exists (select 1 from moved)`;
   // Looking for a row of the same key costs the database a third of all: rows that only ever come once are not looked for.
   if (table.appendOnly === true && !overwrite) return insert;
   return `${insert} on conflict (${key}) do ${others.length === 0 ? 'nothing' : `update set ${update}`}`;

@@ -16,12 +16,11 @@ export class Partitions {
   }
 
   async ensure(schema: string, changes: Move['changes']): Promise<void> {
-    for (const [table, byKey] of changes.tables) {
-      const column = table.partitionByDay;
-      if (column === undefined) continue;
+    for (const [table, { columns }] of changes.appended) {
+      if (table.partitionByDay === undefined) continue;
       const days = new Set<number>();
-      for (const { op, row } of byKey.values()) {
-        if (op === 'put') days.add(Math.floor((row[column] as number) / dayMs) * dayMs);
+      for (const atMs of columns.get(table.partitionByDay) ?? []) {
+        days.add(Math.floor((atMs as number) / dayMs) * dayMs);
       }
       for (const day of days) await this.#make(schema, table, day);
     }

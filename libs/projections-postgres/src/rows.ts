@@ -5,6 +5,7 @@ export interface RequestRow {
   readonly gatewayId: string;
   readonly bootId: string;
   readonly frameSeq: number;
+  readonly frameKey: number;
   readonly recordIndex: number;
   readonly streamSeq: number;
   readonly tenantId: string;
@@ -49,9 +50,6 @@ export interface GapRow {
 export interface CommitRow {
   readonly seq: number;
   readonly subject: string;
-  readonly context: string;
-  readonly aggregate: string;
-  readonly aggregateId: string;
   readonly version: number;
   readonly commitId: string;
   readonly types: readonly string[];
@@ -61,7 +59,8 @@ export interface CommitRow {
   readonly traceparent: string;
   readonly atMs: number | null;
   readonly storedAtMs: number;
-  readonly payload: unknown;
+  /** lintel.log.v1.CommitPayload as ProtoJSON, as in the log. */
+  readonly payload: Uint8Array;
   readonly hash: string;
   readonly prevHash: string;
   readonly accepted: boolean;

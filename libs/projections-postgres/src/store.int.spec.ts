@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { EventRegistry, route, subjects } from '#libs/contracts';
 import type { StoredCommit } from '#libs/event-log';
-import { emptyHead, MemoryEventLog, MemoryFrameStream, prepareCommit } from '#libs/event-log';
+import { decodePayload, emptyHead, MemoryEventLog, MemoryFrameStream, prepareCommit } from '#libs/event-log';
 import { systemEnvironment } from '#libs/kernel';
 import type { Projection } from '#libs/projections';
 import { commits, configuration, ProjectionRunner, replicas, requests } from '#libs/projections';
@@ -19,7 +19,7 @@ import {
   TenantsReader,
 } from '#libs/projections-postgres';
 import type { LaunchedPostgres } from '#libs/testkit';
-import { launchPostgres } from '#libs/testkit';
+import { eventually, launchPostgres } from '#libs/testkit';
 
 const registry = new EventRegistry();
 let postgres: LaunchedPostgres;
@@ -37,7 +37,7 @@ afterAll(async () => {
 test('migrations run once, however many processes start together', async () => {
   const second = openDatabase({ url: postgres.url });
   const ran = await Promise.all([migrate(database), migrate(second), migrate(database)]);
-  expect(ran.flat()).toEqual(['Catalog1764000000000', 'Anchors1764100000000']);
+  expect(ran.flat()).toEqual(['Catalog1764000000000', 'Anchors1764100000000', 'IndexedLater1764200000000']);
   expect(await migrate(second)).toEqual([]);
   await second.close();
 });
@@ -133,6 +133,21 @@ describe('decisions', () => {
     for (const name of ['commits', 'replicas', 'configuration'])
       expect(await checkpoints.waitFor(name, seq, 5_000)).toBe(true);
 
+    // All have caught up: each build has its indexes, hash ones too.
+    await eventually(async () => {
+      const indexes = await database.query<{ indexdef: string }>(
+        `select indexdef from pg_indexes where schemaname like 'proj_commits%' and tablename = 'commit' order by indexname`,
+      );
+      expect(indexes.map(({ indexdef }) => / using (.*)$/i.exec(indexdef)?.[1])).toEqual([
+        'hash (commit_id)',
+        'btree (subject, seq)',
+        'btree (correlation_id)',
+        'btree (stored_at)',
+        'btree (seq)',
+      ]);
+    });
+    for (const { status } of runners) expect(status.indexed).toBe(true);
+
     const reader = new CommitsReader(database);
     expect(await reader.find('c-r1-2')).toMatchObject({
       seq: 2,
@@ -145,7 +160,9 @@ describe('decisions', () => {
     expect((await reader.list({ context: 'tenancy', oldestFirst: true })).map((row) => row.seq)).toEqual([5, 6]);
     expect((await reader.list({ text: 'upgrade' })).map((row) => row.seq)).toEqual([2]);
     expect((await reader.bySubject('lintel.ev.route.replica.r1')).map((row) => row.version)).toEqual([2, 1]);
-    expect((await reader.bySeq(7))?.payload).toMatchObject({ events: [{ type: 'ConfigurationApplied' }] });
+    expect(decodePayload((await reader.bySeq(7))?.payload ?? new Uint8Array()).events).toMatchObject([
+      { type: 'ConfigurationApplied' },
+    ]);
 
     expect(await new ReplicasReader(database).list()).toMatchObject([
       {
@@ -180,7 +197,7 @@ describe('decisions', () => {
     ]);
     await Promise.all(runners.map(async (runner) => await runner.stop()));
     expect(await checkpoints.live('commits')).toMatchObject({
-      id: 'commits@1',
+      id: 'commits@2',
       seq,
       lag: 0,
       state: 'following',

@@ -13,7 +13,7 @@ import { projectionId } from '#libs/projections';
 import { CodedError } from '#libs/kernel';
 import type pg from 'pg';
 import type { Database } from './database.ts';
-import { quote, schemaName, shapeOf, tableStatements, viewStatements } from './ddl.ts';
+import { indexStatements, quote, schemaName, shapeOf, tableStatements, viewStatements } from './ddl.ts';
 import { databaseError, isMissingPartition, isUniqueViolation } from './errors.ts';
 import type { EncodedGroup } from './move-statement.ts';
 import { encodeChanges, moveStatement } from './move-statement.ts';
@@ -27,6 +27,7 @@ interface CatalogRow {
   readonly shape: string;
   readonly phase: 'live' | 'building' | 'retired';
   readonly seq: number;
+  readonly indexed: boolean;
 }
 
 const swapLockMsMax = 5_000;
@@ -67,19 +68,20 @@ export class PostgresProjectionStore implements ProjectionStore {
         );
       }
       const state: StateRows = await this.#state(client, build, projection);
-      const { name, version, generation, seq } = build;
+      const { name, version, generation, seq, indexed } = build;
       return {
         generation: { name, version, generation },
         phase: build.phase === 'live' ? 'live' : 'building',
         seq,
         state,
+        indexed,
       };
     });
   }
 
   async #find(client: pg.PoolClient, projection: Projection): Promise<CatalogRow> {
     const { rows } = await client.query<CatalogRow>(
-      `select name, version, generation, schema_name, shape, phase, seq from lintel.projection where name = $1 order by generation`,
+      `select name, version, generation, schema_name, shape, phase, seq, indexed from lintel.projection where name = $1 order by generation`,
       [projection.name],
     );
     const live = rows.find(({ phase }) => phase === 'live');
@@ -121,10 +123,10 @@ export class PostgresProjectionStore implements ProjectionStore {
     if (phase === 'live') for (const statement of viewStatements(schema, projection)) await client.query(statement);
     const shape = shapeOf(projection);
     await client.query(
-      `insert into lintel.projection (name, version, generation, schema_name, shape, phase) values ($1, $2, $3, $4, $5, $6)`,
+      `insert into lintel.projection (name, version, generation, schema_name, shape, phase, indexed) values ($1, $2, $3, $4, $5, $6, false)`,
       [name, version, generation, schema, shape, phase],
     );
-    return { name, version, generation, schema_name: schema, shape, phase, seq: 0 };
+    return { name, version, generation, schema_name: schema, shape, phase, seq: 0, indexed: false };
   }
 
   async #state(client: pg.PoolClient, build: CatalogRow, projection: Projection): Promise<StateRows> {
@@ -168,7 +170,23 @@ export class PostgresProjectionStore implements ProjectionStore {
     }
   }
 
+  async index(projection: Projection, generation: Generation): Promise<void> {
+    const { name, version, generation: number } = generation;
+    const schema = schemaName(name, version, number);
+    await this.#database.transaction(async (client) => {
+      await client.query('set local statement_timeout = 0');
+      for (const table of projection.tables) {
+        for (const statement of indexStatements(schema, table)) await client.query(statement);
+      }
+      await client.query(
+        'update lintel.projection set indexed = true where name = $1 and version = $2 and generation = $3',
+        [name, version, number],
+      );
+    });
+  }
+
   async swap(projection: Projection, generation: Generation): Promise<'swapped' | 'behind'> {
+    await this.index(projection, generation);
     const { name, version, generation: number } = generation;
     const { clock, timers } = this.#database.environment;
     return await this.#database.transaction(async (client) => {

@@ -1,4 +1,4 @@
-import type { Row, Table, Value } from './table.ts';
+import type { ColumnKind, Row, Table, Value } from './table.ts';
 import { keyText } from './table.ts';
 import { normalize } from './value.ts';
 
@@ -9,13 +9,48 @@ export type Change =
   | { readonly op: 'patch'; readonly row: Record<string, Value> }
   | { readonly op: 'delete'; readonly row: Record<string, Value> };
 
+/**
+ * New rows of an `appendOnly` table, column by column: they are only ever put whole, so that nothing is merged, and a batch of thousands is a
+ * few arrays instead of thousands of objects that outlive the young generation. The same row may stand there twice.
+ */
+export class AppendedRows {
+  readonly columns: ReadonlyMap<string, Value[]>;
+  readonly #columns: readonly { readonly name: string; readonly kind: ColumnKind; readonly values: Value[] }[];
+  #count = 0;
+
+  constructor(readonly table: Table) {
+    this.#columns = Object.entries(table.columns).map(([name, kind]) => ({ name, kind, values: [] }));
+    this.columns = new Map(this.#columns.map(({ name, values }) => [name, values]));
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  add(row: Row): void {
+    for (const { name, kind, values } of this.#columns) values.push(normalize(kind, row[name]));
+    this.#count++;
+  }
+
+  *rows(): Generator<Row> {
+    for (let index = 0; index < this.#count; index++) {
+      yield Object.fromEntries(this.#columns.map(({ name, values }) => [name, values[index] as Value]));
+    }
+  }
+}
+
 /** The row changes of one batch, merged while they are collected. */
 export class Changes {
   readonly #tables = new Map<Table, Map<string, Change>>();
+  readonly #appended = new Map<Table, AppendedRows>();
   readonly #counts = new Map<string, number>();
 
   /** The whole row, with no other columns; those that are left out are null. It belongs to the changes from here on. */
   put(table: Table, row: Row): void {
+    if (table.appendOnly === true) {
+      this.#append(table).add(row);
+      return;
+    }
     let whole = row as Record<string, Value>;
     for (const name in table.columns) {
       const value = normalize(table.columns[name] as never, row[name]);
@@ -54,14 +89,26 @@ export class Changes {
     return this.#counts;
   }
 
+  /** Of all tables but the `appendOnly` ones. */
   get tables(): ReadonlyMap<Table, ReadonlyMap<string, Change>> {
     return this.#tables;
+  }
+
+  get appended(): ReadonlyMap<Table, AppendedRows> {
+    return this.#appended;
   }
 
   get rows(): number {
     let rows = 0;
     for (const changes of this.#tables.values()) rows += changes.size;
+    for (const { count } of this.#appended.values()) rows += count;
     return rows;
+  }
+
+  #append(table: Table): AppendedRows {
+    let appended = this.#appended.get(table);
+    if (appended === undefined) this.#appended.set(table, (appended = new AppendedRows(table)));
+    return appended;
   }
 
   #of(table: Table): Map<string, Change> {

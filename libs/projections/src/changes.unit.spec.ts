@@ -37,6 +37,24 @@ describe('Changes', () => {
     );
   });
 
+  test('rows of a table that only grows stand in columns, as the table keeps them', () => {
+    const grows: Table = { ...table, name: 'g', appendOnly: true };
+    const changes = new Changes();
+    changes.put(grows, { id: 'x\0', a: 1.5 });
+    changes.put(grows, { id: 'y', a: Number.NaN, b: 'z' });
+    const appended = changes.appended.get(grows);
+    expect([...(appended?.columns ?? [])]).toEqual([
+      ['id', ['x\uFFFD', 'y']],
+      ['a', [1, null]],
+      ['b', [null, 'z']],
+    ]);
+    expect([...(appended?.rows() ?? [])]).toEqual([
+      { id: 'x\uFFFD', a: 1, b: null },
+      { id: 'y', a: null, b: 'z' },
+    ]);
+    expect([changes.rows, changes.tables.size]).toEqual([2, 0]);
+  });
+
   test('counts add up', () => {
     const changes = new Changes();
     changes.count('forked');

@@ -4,6 +4,7 @@ import type { Projection, StateRows } from './projection.ts';
 import { projectionId } from './projection.ts';
 import type { Generation, Halt, Move, Opened, ProjectionStore } from './store.ts';
 import type { Row, Table } from './table.ts';
+import { keyText } from './table.ts';
 
 interface Build {
   seq: number;
@@ -40,6 +41,10 @@ export class MemoryProjectionStore implements ProjectionStore {
     if (build.seq !== move.fromSeq) return 'fenced';
     for (const [table, changes] of move.changes.tables)
       applyChanges(build.rows.get(table) as Map<string, Row>, changes);
+    for (const [table, appended] of move.changes.appended) {
+      const rows = build.rows.get(table) as Map<string, Row>;
+      for (const row of appended.rows()) rows.set(keyText(table, row), row);
+    }
     for (const [name, by] of move.changes.counts) build.counts.set(name, (build.counts.get(name) ?? 0) + by);
     build.seq = move.toSeq;
     build.writer = move.writer;

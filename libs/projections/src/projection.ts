@@ -41,7 +41,7 @@ export interface ItemSource<I extends Item> {
   lastSeq(): Promise<number>;
 }
 
-/** "requests@1" */
+/** "requests@2" */
 export function projectionId(projection: { readonly name: string; readonly version: number }): string {
   return `${projection.name}@${projection.version}`;
 }

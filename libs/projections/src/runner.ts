@@ -17,6 +17,8 @@ export interface RunnerLimits {
   /** First and longest wait before a database or a log that is away is asked again. */
   readonly retryMsMin: number;
   readonly retryMsMax: number;
+  /** Tables get their indexes once no more items than this are missing from them. */
+  readonly indexLagMax: number;
   /** How often head and sign of life are written. */
   readonly reportMs: number;
 }
@@ -28,6 +30,7 @@ export const runnerLimits: RunnerLimits = {
   bufferBytesMax: 8 * 1024 * 1024,
   retryMsMin: 50,
   retryMsMax: 2_000,
+  indexLagMax: 2_000,
   reportMs: 1_000,
 };
 
@@ -52,6 +55,8 @@ export interface RunnerStatus {
   readonly seq: number | undefined;
   /** End of the stream when last asked; undefined until then. */
   readonly headSeq: number | undefined;
+  /** False while the tables are without their indexes. */
+  readonly indexed: boolean;
   readonly halt: Halt | undefined;
   /** Why it waits. */
   readonly waitingFor: string | undefined;
@@ -113,6 +118,7 @@ export class ProjectionRunner<I extends Item> {
       phase: this.#opened?.phase,
       seq: this.#opened === undefined ? undefined : this.#seq,
       headSeq: this.#headSeq,
+      indexed: this.#opened?.indexed !== false,
       halt: this.#halt,
       waitingFor: this.#waitingFor,
     };
@@ -162,6 +168,7 @@ export class ProjectionRunner<I extends Item> {
   /** A stream that ends before the checkpoint is not the one that the rows came from. */
   async #checkSource(): Promise<void> {
     const lastSeq = await this.#options.source.lastSeq().catch(() => undefined);
+    this.#headSeq = lastSeq;
     if (lastSeq === undefined || lastSeq >= this.#seq) return;
     throw new CodedError('PROJECTION_LOG_REPLACED', `rows are at ${this.#seq}, but the stream ends at ${lastSeq}`, {
       advice:
@@ -211,6 +218,7 @@ export class ProjectionRunner<I extends Item> {
         continue;
       }
       if (this.#buffer.size === 0) {
+        await this.#indexWhenNear();
         await this.#buffer.whenFilled();
         continue;
       }
@@ -230,9 +238,25 @@ export class ProjectionRunner<I extends Item> {
         if (!(await this.#isolate(items))) return;
         continue;
       }
+      await this.#indexWhenNear();
       // What #land isolated has been written one by one, these items with it.
       if ((items.at(-1) as I).seq <= this.#seq) continue;
       flight = { items, outcome: this.#move(items, fromSeq, changes) };
+    }
+  }
+
+  /** A table is filled twice as fast without indexes, and one that is far behind is not what readers want yet. */
+  async #indexWhenNear(): Promise<void> {
+    const { store, projection } = this.#options;
+    const { generation, indexed } = this.#opened as Opened;
+    if (indexed !== false || store.index === undefined || this.#headSeq === undefined) return;
+    if (this.#headSeq - this.#seq > this.#limits.indexLagMax) return;
+    try {
+      await store.index(projection as Projection, generation);
+      this.#opened = { ...(this.#opened as Opened), indexed: true };
+    } catch (error) {
+      // Asked for again behind the next batch.
+      if (errorCode(error) !== 'DB_UNAVAILABLE') throw error;
     }
   }
 

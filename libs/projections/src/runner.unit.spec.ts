@@ -63,7 +63,7 @@ describe('poison', () => {
     expect(store.rows(commits as Projection, commitTable).length).toBe(6);
 
     log[6] = whole;
-    await host.retry('commits@1');
+    await host.retry('commits@2');
     await eventually(() => expect(store.checkpoint(commits as Projection)).toMatchObject({ seq: 10, halt: undefined }));
     await host.stop();
   });

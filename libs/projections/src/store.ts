@@ -15,6 +15,8 @@ export interface Opened {
   /** Last sequence whose effect is in the tables; 0 for none. */
   readonly seq: number;
   readonly state: StateRows;
+  /** False while the tables are still without their indexes. Absent where there are none to make. */
+  readonly indexed?: boolean;
 }
 
 export interface Move {
@@ -53,11 +55,13 @@ export interface ProjectionStore {
    * @throws PROJECTION_ROW_REFUSED when the database does not take a value
    */
   move(generation: Generation, move: Move): Promise<'moved' | 'fenced'>;
+  /** Makes the indexes that readers want, where they are not there yet. Moves wait meanwhile. */
+  index?(projection: Projection, generation: Generation): Promise<void>;
   position(generation: Generation): Promise<{ readonly seq: number; readonly writer: string }>;
   /** Marks the rows stale. Undone by the next move. */
   halt(generation: Generation, halt: Halt): Promise<void>;
   /**
-   * Makes a build under construction the live one, in one step for all readers, once it stands where the live one does.
+   * Makes a build under construction the live one, indexed, in one step for all readers, once it stands where the live one does.
    * `behind`: it did not get there in time; nothing changed.
    */
   swap(projection: Projection, generation: Generation): Promise<'swapped' | 'behind'>;

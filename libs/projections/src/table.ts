@@ -16,13 +16,13 @@ export interface Table {
   readonly columns: Readonly<Record<string, ColumnKind>>;
   /** Columns that make a row one; never null. */
   readonly key: readonly string[];
-  /** "column" or "column desc" lists. */
+  /** "column" or "column desc" lists; "column hash" alone for a long and nearly unique text that is only asked for as a whole. */
   readonly indexes?: readonly (readonly string[])[];
-  /** A `time` column that is part of the key: one partition per UTC day, dropped whole when its days are over. */
+  /** A `time` column that is part of the key of an `appendOnly` table: one partition per UTC day, dropped whole when its days are over. */
   readonly partitionByDay?: string;
   /** Read back whole when the projection is opened: what its fold must know. Kept small by the fold. */
   readonly state?: boolean;
-  /** Rows are only ever put whole. Lets large tables be compared row by row without being held in memory. */
+  /** Rows are only ever put whole, and are kept as columns (AppendedRows). Lets large tables be compared row by row without being held in memory. */
   readonly appendOnly?: boolean;
   /** Name of the view that readers select from; none for a table that is the projector's own. */
   readonly view?: string;

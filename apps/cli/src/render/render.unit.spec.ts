@@ -322,11 +322,11 @@ describe('verify', () => {
   test('rows that are not what the log says', () => {
     const projections = [
       { projection: 'replicas@1', equal: true, seq: 120, text: '' },
-      { projection: 'requests@1', equal: false, seq: 119, text: 'row req-3: outcome' },
+      { projection: 'requests@2', equal: false, seq: 119, text: 'row req-3: outcome' },
     ];
     const text = renderVerify({ ...verified, ok: false, projections }, plainLayout);
-    expect(lines(text)[0]).toBe('The log verifies, but rows of requests@1 are NOT what it says.');
-    expect(words(text, '✗')).toBe('✗ requests@1 #119 NOT equal row req-3: outcome');
+    expect(lines(text)[0]).toBe('The log verifies, but rows of requests@2 are NOT what it says.');
+    expect(words(text, '✗')).toBe('✗ requests@2 #119 NOT equal row req-3: outcome');
   });
 });
 

@@ -128,9 +128,8 @@ async function commitOf(core: Core, seq: number): Promise<StoredCommit | undefin
   }
 }
 
-/** A row as the commit it was made from; its payload is the same JSON, not the same bytes. */
+/** A row as the commit it was made from. */
 function storedOf(row: CommitRow): StoredCommit {
-  const { seq, subject, version, commitId, storedAtMs, hash, prevHash } = row;
-  const payload = Buffer.from(JSON.stringify(row.payload));
+  const { seq, subject, version, commitId, storedAtMs, hash, prevHash, payload } = row;
   return { seq, subject, version, commitId, storedAtMs, hash, prevHash, schemaLevel: 0, payload };
 }
