@@ -143,9 +143,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const transport = new LintelTransport({ responder: broker.responder, queue: 'gateway' });
   const messages = app.connectMicroservice({ strategy: transport }, { deferInitialization: true });
   messages.useGlobalFilters(new CodedRpcFilter());
+  const listener = dataPlane.front.tcpServer();
   let port: number;
   try {
-    port = await listen(app, host, options.port);
+    port = await listen(app, listener, host, options.port);
   } catch (error) {
     await app.close().catch(() => {});
     await recording.stop();
@@ -206,8 +207,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
           stop: async () => {
             for (const server of servers) server.closeIdleConnections();
             const closed = app.close();
-            for (const server of servers) server.closeAllConnections();
-            await closed;
+            const gone = new Promise((resolve) => listener.close(resolve));
+            for (const server of servers) {
+              server.closeAllConnections();
+              server.close();
+            }
+            dataPlane.front.destroyAll();
+            await Promise.all([closed, gone]);
           },
         },
       ]),

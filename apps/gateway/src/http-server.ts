@@ -1,4 +1,6 @@
 import type { RequestListener, Server } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo, Server as TcpServer } from 'node:net';
 import { createServer } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -6,7 +8,10 @@ import { CodedError, errorCode, errorText } from '#libs/kernel';
 import type { DataPlane } from './serve/data-plane.ts';
 import { serverOptions } from './serve/client-errors.ts';
 
-/** Fastify on a server of ours: each request goes first to the data plane, untouched, and to Nest only where that declines. */
+/**
+ * Fastify on a server that listens nowhere: it gets the connections on which a request comes that is not the data plane's. What else comes
+ * on them goes first to the data plane, as everywhere.
+ */
 export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>): FastifyAdapter {
   const serverFactory = (nest: RequestListener): Server => {
     const first = dataPlane();
@@ -24,14 +29,21 @@ export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>):
 const connectionsWaitingMax = 4096;
 
 /** @throws PORT_TAKEN, ADDRESS_UNUSABLE */
-export async function listen(app: NestFastifyApplication, host: string, port: number): Promise<number> {
+export async function listen(
+  app: NestFastifyApplication,
+  server: TcpServer,
+  host: string,
+  port: number,
+): Promise<number> {
+  await app.init();
+  await app.getHttpAdapter().getInstance().ready();
   try {
-    await app.listen({ port, host, backlog: connectionsWaitingMax });
+    server.listen({ port, host, backlog: connectionsWaitingMax });
+    await once(server, 'listening');
   } catch (cause) {
     throw cannotListen(cause, host, port);
   }
-  const address = (app.getHttpServer() as Server).address();
-  return typeof address === 'object' && address !== null ? address.port : port;
+  return (server.address() as AddressInfo).port;
 }
 
 export function cannotListen(cause: unknown, host: string, port: number): CodedError {

@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
 import type { tenancy } from '#libs/contracts';
 import { route } from '#libs/contracts';
@@ -10,6 +9,7 @@ import type { Splice } from './body/usage-option.ts';
 import { spliced } from './body/usage-option.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
 import type { Target } from './endpoints.ts';
+import type { HttpRequest, HttpResponse } from './http/types.ts';
 import { responsesEndpoint } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
 import { errorEvent } from './errors.ts';
@@ -30,8 +30,8 @@ const never = Number.POSITIVE_INFINITY;
 export interface Asker {
   readonly requestId: string;
   readonly account: Account;
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly request: HttpRequest;
+  readonly response: HttpResponse;
   readonly target: Target;
   readonly span: Span | undefined;
   readonly charge: Charge | undefined;

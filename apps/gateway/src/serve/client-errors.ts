@@ -2,6 +2,8 @@ import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'nod
 import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
 import { errorCode } from '#libs/kernel';
+import type { ClientFault } from './http/faults.ts';
+import { faults, headBytesMax } from './http/faults.ts';
 import { errorBody } from './errors.ts';
 import { Exchange } from './exchange.ts';
 import { listenerOf } from './listening.ts';
@@ -11,9 +13,9 @@ import { route } from '#libs/contracts';
 import { serveLimits } from './limits.ts';
 import type { Plane } from './plane.ts';
 
-/** What a node:http server must be created with: these cannot be set later. */
+/** For connections that come by node:http, after a request for the framework or over HTTP/2: what a server must be created with: these cannot be set later. */
 export const serverOptions: ServerOptions = {
-  maxHeaderSize: 16 * 1024,
+  maxHeaderSize: headBytesMax,
   noDelay: true,
   insecureHTTPParser: false,
   requireHostHeader: true,
@@ -23,34 +25,11 @@ export const serverOptions: ServerOptions = {
   keepAliveTimeout: serveLimits.clientKeepAliveMs,
 };
 
-interface ClientError {
-  readonly status: number;
-  readonly code: string;
-  readonly message: string;
-}
-
-const faults: Readonly<Record<string, ClientError>> = {
-  HPE_HEADER_OVERFLOW: {
-    status: 431,
-    code: 'headers_too_large',
-    message: `The headers are larger than ${serverOptions.maxHeaderSize} bytes. Send less.`,
-  },
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: {
-    status: 413,
-    code: 'chunk_extensions_too_large',
-    message: 'The extensions of a chunk are too large. Send chunks without them.',
-  },
-  ERR_HTTP_REQUEST_TIMEOUT: {
-    status: 408,
-    code: 'request_timeout',
-    message: 'The request did not come in time. Send it again, faster.',
-  },
-};
-
-const malformed: ClientError = {
-  status: 400,
-  code: 'malformed_http',
-  message: 'The request is not well-formed HTTP/1.1, or could be read in two ways. Correct it.',
+/** Faults by node's codes. */
+const byCode: Readonly<Record<string, ClientFault>> = {
+  HPE_HEADER_OVERFLOW: faults['headers-large'],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: faults['extensions-large'],
+  ERR_HTTP_REQUEST_TIMEOUT: faults.timeout,
 };
 
 interface ServedSocket extends Socket {
@@ -67,7 +46,8 @@ export function attachServer(server: Server, plane: Plane): void {
   server.maxHeadersCount = limits.clientHeadersMax;
   server.on('clientError', (error, socket) => onClientError(error, socket as ServedSocket, plane));
   server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
-    const body = errorBody(417, 'expectation_failed', 'Only "expect: 100-continue" is met here.');
+    const { code, message } = faults.expectation;
+    const body = errorBody(417, code, message);
     response.writeHead(417, { 'content-type': 'application/json', connection: 'close' }).end(body);
   });
 }
@@ -80,7 +60,7 @@ function onClientError(error: Error, socket: ServedSocket, plane: Plane): void {
     socket.destroy();
     return;
   }
-  const fault = faults[errorCode(error)] ?? malformed;
+  const fault = byCode[errorCode(error)] ?? faults.malformed;
   const response = socket._httpMessage ?? undefined;
   const exchange = listenerOf(response);
   if (response !== undefined) {
@@ -92,18 +72,23 @@ function onClientError(error: Error, socket: ServedSocket, plane: Plane): void {
     else response.once('finish', () => socket.destroySoon());
     return;
   }
+  socket.end(answerUnparsed(plane, fault));
+}
+
+/** The answer to what never became a request; its record is written. */
+export function answerUnparsed(plane: Plane, fault: ClientFault): string {
   const requestId = plane.environment.ids.uuid();
   const body = errorBody(fault.status, fault.code, fault.message);
-  socket.end(
-    `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? 'Error'}\r\ncontent-type: application/json\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\nrequest-id: ${requestId}\r\nx-lintel-request-id: ${requestId}\r\n` +
-      `connection: close\r\n\r\n${body}`,
-  );
   recordUnparsed(plane, requestId, fault);
+  return (
+    `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? 'Error'}\r\ncontent-type: application/json\r\n` +
+    `content-length: ${Buffer.byteLength(body)}\r\nrequest-id: ${requestId}\r\nx-lintel-request-id: ${requestId}\r\n` +
+    `connection: close\r\n\r\n${body}`
+  );
 }
 
 /** What never became a request has a record, too: its answer names an id. */
-function recordUnparsed(plane: Plane, requestId: string, { status, code, message }: ClientError): void {
+function recordUnparsed(plane: Plane, requestId: string, { status, code, message }: ClientFault): void {
   const account = new Account();
   account.outcome = route.Outcome.REJECTED_BAD_REQUEST;
   account.httpStatus = status;

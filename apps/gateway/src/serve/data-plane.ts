@@ -1,17 +1,22 @@
 import type { SecureContext } from 'node:tls';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server } from 'node:http';
 import type { FlowLimits } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
+import { errorCode, errorText } from '#libs/kernel';
 import type { Logger, Registry } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import { ActiveList } from './active-list.ts';
 import { BodyScanner } from './body/body-scanner.ts';
-import { attachServer } from './client-errors.ts';
+import { answerUnparsed, attachServer } from './client-errors.ts';
 import type { Target } from './endpoints.ts';
 import { modelsEndpoint, otherEndpoint, targetOf } from './endpoints.ts';
 import * as errors from './errors.ts';
+import type { Upgrades } from './http/front.ts';
+import { Front } from './http/front.ts';
+import type { HttpRequest, HttpResponse } from './http/types.ts';
+import { listenerOf } from './listening.ts';
 import { Exchange } from './exchange.ts';
 import { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
@@ -46,14 +51,20 @@ export interface DataPlaneOptions {
   readonly quotas?: Quotas | undefined;
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
   readonly trust?: SecureContext | undefined;
+  readonly upgrades?: Upgrades | undefined;
   readonly limits?: Partial<ServeLimits>;
   readonly flowLimits?: Partial<FlowLimits>;
 }
 
 export interface DataPlane {
-  /** False where the path is none of ours (health, ready, metrics, admin are the framework's). */
-  handle(request: IncomingMessage, response: ServerResponse): boolean;
-  /** Timeouts, header bounds and hooks of a node:http server; create it with `serverOptions`. */
+  /** Where clients come in. */
+  readonly front: Front;
+  /** For requests that came another way. False where the path is none of ours (health, ready, metrics, admin are the framework's). */
+  handle(request: HttpRequest, response: HttpResponse): boolean;
+  /**
+   * Timeouts, header bounds and hooks of a node:http server; create it with `serverOptions`. The first one is given the connections on
+   * which a request for the framework comes.
+   */
   attach(server: Server): void;
   /** Refuses new requests with 503, lets those under way end, and cuts what is left after `limitMs`. */
   drain(limitMs: number): Promise<void>;
@@ -84,6 +95,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly metrics: ServeMetrics;
   readonly tracing = new ServeTracing();
   readonly active = new ActiveList<Exchange>();
+  readonly front: Front;
   heldBytes = 0;
   draining = false;
   readonly #pools = new Map<FleetReplica, ReplicaPool>();
@@ -123,6 +135,19 @@ class HttpDataPlane implements DataPlane, Plane {
       limits: options.flowLimits,
       outputTokens: ({ where }) => this.picks.signals.outputTokens(where.asked),
     });
+    this.front = new Front({
+      limits: this.limits,
+      nowMs: this.#nowMs,
+      dateMs: () => environment.clock.nowMs(),
+      handle: (request, response) => this.handle(request, response),
+      refuse: (response, fault) => {
+        const exchange = listenerOf(response);
+        if (exchange instanceof Exchange) exchange.refuseMalformed(fault);
+      },
+      unparsed: (fault) => answerUnparsed(this, fault),
+      fault: (thrown) => this.logger.error({ err: thrown, code: errorCode(thrown) }, errorText(thrown)),
+    });
+    this.front.upgrading = options.upgrades;
     this.#sweeper = environment.timers.every(this.limits.sweepPeriodMs, () => this.#sweep());
   }
 
@@ -130,7 +155,7 @@ class HttpDataPlane implements DataPlane, Plane {
     return this.active.size;
   }
 
-  handle(request: IncomingMessage, response: ServerResponse): boolean {
+  handle(request: HttpRequest, response: HttpResponse): boolean {
     const target = targetOf(request.url ?? '');
     if (target === undefined) return false;
     const exchange = new Exchange(this, request, response, target);
@@ -164,12 +189,14 @@ class HttpDataPlane implements DataPlane, Plane {
 
   attach(server: Server): void {
     this.#servers.add(server);
+    this.front.framework ??= server;
     attachServer(server, this);
   }
 
   async drain(limitMs: number): Promise<void> {
     this.draining = true;
     const { clock, timers } = this.environment;
+    this.front.drain();
     for (const server of this.#servers) server.closeIdleConnections();
     const endMs = clock.monotonicMs() + limitMs;
     while (this.active.size > 0 && clock.monotonicMs() < endMs) await timers.sleep(drainLookMs);
@@ -183,6 +210,7 @@ class HttpDataPlane implements DataPlane, Plane {
 
   #sweep(): void {
     const nowMs = this.#nowMs();
+    this.front.sweep();
     this.active.forEach((exchange) => exchange.sweep(nowMs));
     for (const pool of this.#pools.values()) pool.sweep();
     if (++this.#sweeps % goneSweeps !== 0) return;

@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Span } from '@opentelemetry/api';
 import { route } from '#libs/contracts';
 import { errorCode, errorText } from '#libs/kernel';
@@ -8,6 +7,7 @@ import type { Listed } from './active-list.ts';
 import type { Asker } from './attempts.ts';
 import { Attempts } from './attempts.ts';
 import type { Target } from './endpoints.ts';
+import type { HttpRequest, HttpResponse } from './http/types.ts';
 import type { Listening } from './listening.ts';
 import { listen, listenToBody } from './listening.ts';
 import type { Refusal } from './errors.ts';
@@ -42,8 +42,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   place = -1;
   readonly requestId: string;
   readonly account = new Account();
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly request: HttpRequest;
+  readonly response: HttpResponse;
   readonly target: Target;
   readonly startMs: number;
   body = noBody;
@@ -69,7 +69,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   /** Undefined until the request is routed. */
   #attempts: Attempts | undefined;
 
-  constructor(plane: Plane, request: IncomingMessage, response: ServerResponse, target: Target) {
+  constructor(plane: Plane, request: HttpRequest, response: HttpResponse, target: Target) {
     const { clock, ids } = plane.environment;
     this.#plane = plane;
     this.request = request;

@@ -1,3 +1,5 @@
+import { headBytesMax } from './http/faults.ts';
+
 /** Bounds of the data plane, in one place. */
 export interface ServeLimits {
   /** Requests being served at once, over all replicas; the next one is refused with 503. */
@@ -38,6 +40,11 @@ export interface ServeLimits {
   readonly clientRequestTimeoutMs: number;
   readonly clientKeepAliveMs: number;
   readonly clientHeadersMax: number;
+  readonly clientHeadBytesMax: number;
+  /** Requests of one connection under way at once; the next ones are not read. */
+  readonly clientPipelinedMax: number;
+  /** How long what a client still sends after its last answer is read and dropped, so that the answer reaches it. */
+  readonly clientLingerMs: number;
   /** Characters of an end user's name that are recorded. */
   readonly endUserLengthMax: number;
   readonly sessionKeyBytesMax: number;
@@ -81,6 +88,9 @@ export const serveLimits: ServeLimits = {
   clientRequestTimeoutMs: 120_000,
   clientKeepAliveMs: 65_000,
   clientHeadersMax: 128,
+  clientHeadBytesMax: headBytesMax,
+  clientPipelinedMax: 16,
+  clientLingerMs: 1_000,
   endUserLengthMax: 256,
   sessionKeyBytesMax: 256,
   selectorLengthMax: 1024,

@@ -1,4 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ClientRequest } from './http/client-request.ts';
+import { ClientResponse } from './http/client-response.ts';
+import type { HttpRequest, HttpResponse } from './http/types.ts';
 
 /** What Node tells of one request and its response. */
 export interface Listening {
@@ -38,22 +41,32 @@ function onClose(this: unknown): void {
 /** The response's close tells the same. */
 const ignoreError = (): void => {};
 
-export function listen(who: Listening, request: IncomingMessage, response: ServerResponse): void {
+export function listen(who: Listening, request: HttpRequest, response: HttpResponse): void {
+  if (request instanceof ClientRequest && response instanceof ClientResponse) {
+    request.listener = who;
+    response.listener = who;
+    return;
+  }
   (request as Carrier)[listener] = who;
   (response as Carrier)[listener] = who;
-  response.on('close', onClose);
-  request.on('error', ignoreError);
+  (response as unknown as ServerResponse).on('close', onClose);
+  (request as unknown as IncomingMessage).on('error', ignoreError);
 }
 
-export function listenToBody(request: IncomingMessage): void {
-  request.on('data', onData);
-  request.on('end', onEnd);
+export function listenToBody(request: HttpRequest): void {
+  if (request instanceof ClientRequest) {
+    request.listenToBody();
+    return;
+  }
+  (request as unknown as IncomingMessage).on('data', onData);
+  (request as unknown as IncomingMessage).on('end', onEnd);
 }
 
-export function listenToDrain(response: ServerResponse): void {
-  response.on('drain', onDrain);
+export function listenToDrain(response: HttpResponse): void {
+  if (response instanceof ClientResponse) return;
+  (response as unknown as ServerResponse).on('drain', onDrain);
 }
 
 /** Who listens to a response, if it is one of ours. */
 export const listenerOf = (carrier: unknown): Listening | undefined =>
-  (carrier as Carrier | null | undefined)?.[listener];
+  carrier instanceof ClientResponse ? carrier.listener : (carrier as Carrier | null | undefined)?.[listener];

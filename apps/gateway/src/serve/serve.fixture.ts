@@ -183,10 +183,14 @@ export async function gateway(
     if (!plane.handle(request, response)) response.writeHead(404).end('framework');
   });
   plane.attach(server);
-  const port = await listening(server);
+  const front = plane.front.tcpServer();
+  const port = await listening(front);
   cleanups.push(async () => {
     await plane.drain(0);
-    await closing(server)();
+    const closed = new Promise((resolve) => front.close(resolve));
+    plane.front.destroyAll();
+    server.closeAllConnections();
+    await closed;
   });
   const record = (): Promise<RecordInput> =>
     records[0] === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(records[0]);

@@ -1,3 +1,5 @@
+import { cleanValue, hexValue, isBlank, nameEnd, sameName } from '../http/syntax.ts';
+
 /** What a parsed answer is told to. Chunks of the body are views of the bytes fed: copy what must outlive the call. */
 export interface ResponseSink {
   /** `headers`: name, value, name, value … as sent. */
@@ -24,11 +26,6 @@ const enum State {
   Trailers,
   Done,
   Broken,
-}
-
-const tokenChar = new Uint8Array(256);
-for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-  tokenChar[char.charCodeAt(0)] = 1;
 }
 
 /** Bytes of a chunk's size line, and of all trailers: neither carries anything that we pass on. */
@@ -318,32 +315,6 @@ export class ResponseParser {
     }
     return end + 1;
   }
-}
-
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09;
-
-/** Compares without regard to case; `lower` is in lower case. */
-export const sameName = (name: string, lower: string): boolean => name === lower || name.toLowerCase() === lower;
-
-/** Position of the colon after a name of token characters, or -1. */
-function nameEnd(text: string, from: number, to: number): number {
-  let at = from;
-  while (at < to && tokenChar[text.charCodeAt(at)] === 1) at++;
-  return at > from && at < to && text.charCodeAt(at) === 0x3a ? at : -1;
-}
-
-function cleanValue(text: string, from: number, to: number): boolean {
-  for (let at = from; at < to; at++) {
-    const code = text.charCodeAt(at);
-    if ((code < 0x20 && code !== 0x09) || code === 0x7f) return false;
-  }
-  return true;
-}
-
-function hexValue(byte: number): number {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const lower = byte | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
 const opening = Buffer.from('HTTP/1.');
