@@ -118,7 +118,7 @@ describe('each command asks what the API takes, and answers what it said', () =>
   });
 
   test('state', async () => {
-    const state = { replicas: [], policies: [], tenants: [], keys: [], configurations: [] };
+    const state = { replicas: [], policies: [], modelRoutes: [], tenants: [], keys: [], configurations: [] };
     api.replies = { 'GET /api/v1/state': { json: { durability: 'disk', at: { seq: 4, storedAtMs: null }, state } } };
     expect(await ask('state', '--at', '#4', '--diff', '15m')).toMatchObject({ code: 0 });
     expect(last().url).toBe('/api/v1/state?at=%234&diff=15m');

@@ -27,7 +27,7 @@ export function desiredConfiguration(
     config === undefined ? { replicas: [], policies: [], tenants: [] } : desiredOf(config, `config:${file ?? ''}`);
   const hash = apiKey === undefined ? '' : hashApiKey(apiKey);
   return {
-    prices: given.prices,
+    ...given,
     replicas: [
       ...given.replicas,
       ...extra.map(({ id, url, engine, source }) => ({ replicaId: id, url, engine, source, role: 1 })),

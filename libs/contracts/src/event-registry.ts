@@ -31,6 +31,8 @@ export const eventTypes = [
   event('route', 'policy', 1, route.PolicyAdoptedSchema),
   event('route', 'policy', 1, route.PolicyRetiredSchema),
   event('route', 'configuration', 1, route.ConfigurationAppliedSchema),
+  event('route', 'modelroute', 2, route.ModelRouteSetSchema),
+  event('route', 'modelroute', 2, route.ModelRouteRemovedSchema),
   event('tenancy', 'tenant', 1, tenancy.TenantRegisteredSchema),
   event('tenancy', 'tenant', 1, tenancy.TenantRemovedSchema),
   event('tenancy', 'tenant', 1, tenancy.KeyIssuedSchema),

@@ -45,6 +45,8 @@ export const commandTypes = [
   command('route', 'ReadmitReplica', route.ReadmitReplicaSchema),
   command('route', 'AdoptPolicy', route.AdoptPolicySchema),
   command('route', 'RetirePolicy', route.RetirePolicySchema),
+  command('route', 'SetModelRoute', route.SetModelRouteSchema),
+  command('route', 'RemoveModelRoute', route.RemoveModelRouteSchema),
   command('route', 'RecordConfiguration', route.RecordConfigurationSchema),
   command('tenancy', 'RegisterTenant', tenancy.RegisterTenantSchema),
   command('tenancy', 'RemoveTenant', tenancy.RemoveTenantSchema),

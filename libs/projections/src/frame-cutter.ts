@@ -1,4 +1,6 @@
 import { isUtf8 } from 'node:buffer';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { route } from '#libs/contracts';
 import type { FrameFacts, RecordFacts } from './record-facts.ts';
 import { decodeFrame, hasAnswered } from './record-facts.ts';
 
@@ -260,6 +262,9 @@ class FrameCutter {
       case (21 << 3) | Wire.Bytes:
         facts.profile = this.#text(21);
         return;
+      case (40 << 3) | Wire.Bytes:
+        this.#modelChoice(this.#span(end));
+        return;
       case (45 << 3) | Wire.Bytes:
         this.#handover(this.#span(end));
         return;
@@ -281,6 +286,19 @@ class FrameCutter {
       default:
         throw unusual;
     }
+  }
+
+  /** Few records have one: it is copied where its bytes are as everybody would write them. */
+  #modelChoice({ start, end }: Span): void {
+    const given = this.#in.subarray(start, end);
+    let usual: Uint8Array;
+    try {
+      usual = toBinary(route.ModelChoiceSchema, fromBinary(route.ModelChoiceSchema, given));
+    } catch {
+      throw unusual;
+    }
+    if (!given.equals(usual)) throw unusual;
+    this.#at = end;
   }
 
   #features({ start, end }: Span): void {

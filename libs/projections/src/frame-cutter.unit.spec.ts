@@ -77,6 +77,17 @@ const frames = fc
       heads: fc.dictionary(text, number, { maxKeys: 3, noNullPrototype: true }),
       errorMessage: text,
       profile: text,
+      modelChoice: fc.option(
+        fc.record({
+          asked: text,
+          routeJson: text,
+          hash: fc.nat(),
+          share: uint,
+          stages: list(fc.record({ model: text, replicas: text, gone: fc.boolean() })),
+          looks: list(fc.record({ stage: uint, ready: uint, taken: fc.boolean(), atMs: number })),
+        }),
+        { nil: undefined },
+      ),
       costNano: number,
       priceSeq: number,
       currency: text,

@@ -1,3 +1,5 @@
+import { toBinary } from '@bufbuild/protobuf';
+import { route } from '#libs/contracts';
 import { recordingLimits } from './limits.ts';
 import type { CapturedPick, PipelineRef, RecordedAttempt, RecordInput } from './record-input.ts';
 import { WireWriter } from './wire-writer.ts';
@@ -52,7 +54,9 @@ export class FrameBuilder {
 
   /** False for a record over recordBytesMax, of which nothing is written. The caller does not add to a full frame. */
   add(record: RecordInput): boolean {
-    if (bytesMaxOf(record) > recordBytesMax) return false;
+    const { modelChoice } = record;
+    const choice = modelChoice === undefined ? undefined : toBinary(route.ModelChoiceSchema, modelChoice);
+    if (bytesMaxOf(record) + (choice?.length ?? 0) > recordBytesMax) return false;
     const out = this.#records;
     const start = out.begin(5);
     out.text(1, record.requestId);
@@ -81,6 +85,7 @@ export class FrameBuilder {
     }
     out.text(20, record.errorMessage);
     out.text(21, record.profile);
+    if (choice !== undefined) out.message(40, choice);
     this.#handover(record);
     this.#cost(record);
     out.text(65, record.projectId ?? '');

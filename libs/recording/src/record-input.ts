@@ -152,6 +152,8 @@ export interface RecordInput {
   readonly heads: Readonly<Record<string, number>>;
   readonly errorMessage: string;
   readonly profile: string;
+  /** Undefined where the name asked for led to the model of that name. */
+  readonly modelChoice?: route.ModelChoice | undefined;
   /** Of the key, where it has them. */
   readonly projectId?: string;
   readonly userId?: string;

@@ -87,6 +87,14 @@ export class WireWriter {
     this.#utf8(value);
   }
 
+  /** A message that somebody else encoded. */
+  message(field: number, encoded: Uint8Array): void {
+    this.varint((field << 3) | Wire.Bytes);
+    this.varint(encoded.length);
+    this.#bytes.set(encoded, this.position);
+    this.position += encoded.length;
+  }
+
   #utf8(text: string): void {
     const { length } = text;
     if (length < 128) {

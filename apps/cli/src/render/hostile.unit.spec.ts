@@ -68,7 +68,14 @@ const entry = {
   actor: 'a',
   fields: { url: 'u', profiles: [{ name: 'n', strategy: 's' }] },
 };
-const state = { replicas: [entry], policies: [entry], tenants: [entry], keys: [entry], configurations: [entry] };
+const state = {
+  replicas: [entry],
+  policies: [entry],
+  modelRoutes: [entry],
+  tenants: [entry],
+  keys: [entry],
+  configurations: [entry],
+};
 const receipt = { durability: 'disk', seq: 1, version: 1, commitId: 'c', changed: true } as const;
 const changes = [
   {

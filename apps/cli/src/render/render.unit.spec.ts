@@ -343,7 +343,7 @@ describe('state', () => {
   const answer: StateAnswer = {
     durability: 'disk',
     at: { seq: 3, storedAtMs: 0 },
-    state: { replicas: [entry], policies: [], tenants: [], keys: [], configurations: [] },
+    state: { replicas: [entry], policies: [], modelRoutes: [], tenants: [], keys: [], configurations: [] },
   };
 
   test('by kind', () => {

@@ -69,9 +69,10 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
   return { ...head, changes };
 }
 
-function wantedCount({ replicas, policies, tenants, prices }: DesiredConfiguration): number {
+function wantedCount({ replicas, policies, modelRoutes = [], tenants, prices }: DesiredConfiguration): number {
   const parts = tenants.reduce((sum, { keys, limits = [] }) => sum + keys.length + (limits.length > 0 ? 1 : 0), 0);
-  return replicas.length + policies.length + tenants.length + parts + (prices === undefined ? 0 : 1);
+  const wanted = replicas.length + policies.length + modelRoutes.length + tenants.length + parts;
+  return wanted + (prices === undefined ? 0 : 1);
 }
 
 function subjectOf({ aggregate, id }: Planned): string {
@@ -99,6 +100,10 @@ async function send(core: Core, step: Planned, asked: Asked): Promise<{ seq: num
       return await command(core, 'route.AdoptPolicy', { policy: wanted.policy, source: wanted.source }, asked);
     case 'RetirePolicy':
       return await command(core, 'route.RetirePolicy', { policyId: wanted.policyId, reason: wanted.reason }, asked);
+    case 'SetModelRoute':
+      return await command(core, 'route.SetModelRoute', { route: wanted.route, source: wanted.source }, asked);
+    case 'RemoveModelRoute':
+      return await command(core, 'route.RemoveModelRoute', { routeId: wanted.routeId, reason: wanted.reason }, asked);
     case 'RegisterTenant': {
       const { tenantId, displayName } = wanted;
       return await command(core, 'tenancy.RegisterTenant', { tenantId, displayName, source: wanted.source }, asked);

@@ -1,6 +1,6 @@
 import { subjects } from '#libs/contracts';
 import type { PlannedRouting } from '#libs/domain/route';
-import { configuration, planConfiguration, policy, replica } from '#libs/domain/route';
+import { configuration, modelRoute, planConfiguration, policy, replica } from '#libs/domain/route';
 import type { PlannedPrices, PlannedTenancy } from '#libs/domain/tenancy';
 import { planPrices, planTenants, prices, tenant } from '#libs/domain/tenancy';
 import type { EventLog, Handled, HandleOptions } from '#libs/event-log';
@@ -99,6 +99,8 @@ export class Reconciler {
           return await this.#commands.handle(policy, planned.id, planned.command, options);
         case 'prices':
           return await this.#commands.handle(prices, planned.id, planned.command, options);
+        case 'modelroute':
+          return await this.#commands.handle(modelRoute, planned.id, planned.command, options);
         case 'tenant':
           return await this.#commands.handle(tenant, planned.id, planned.command, options);
       }

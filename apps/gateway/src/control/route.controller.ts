@@ -3,7 +3,7 @@ import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { create } from '@bufbuild/protobuf';
 import { route } from '#libs/contracts';
-import { configuration, policy, replica } from '#libs/domain/route';
+import { configuration, modelRoute, policy, replica } from '#libs/domain/route';
 import type { Environment } from '#libs/kernel';
 import { CodedError } from '#libs/kernel';
 import type { MessageContext } from '#libs/nest-kit';
@@ -92,6 +92,25 @@ export class RouteController {
   async retire(@Payload() { policyId, reason }: route.RetirePolicy, @Ctx() context: MessageContext): Promise<Receipt> {
     const command = { type: 'RetirePolicy', policyId, reason } as const;
     return await this.commands.answer(policy, policyId, command, originOf(context), reason);
+  }
+
+  @MessagePattern('route.SetModelRoute')
+  async setModelRoute(
+    @Payload() { route: given, source }: route.SetModelRoute,
+    @Ctx() context: MessageContext,
+  ): Promise<Receipt> {
+    const wanted = required(given, 'route');
+    const command = { type: 'SetModelRoute', route: wanted, source } as const;
+    return await this.commands.answer(modelRoute, wanted.routeId, command, originOf(context));
+  }
+
+  @MessagePattern('route.RemoveModelRoute')
+  async removeModelRoute(
+    @Payload() { routeId, reason }: route.RemoveModelRoute,
+    @Ctx() context: MessageContext,
+  ): Promise<Receipt> {
+    const command = { type: 'RemoveModelRoute', routeId, reason } as const;
+    return await this.commands.answer(modelRoute, routeId, command, originOf(context), reason);
   }
 
   @MessagePattern('route.RecordConfiguration')

@@ -4,7 +4,7 @@ import type { DecodedCommit, DecodedEvent } from '#libs/event-log';
 import type { Json } from './json.ts';
 import { enumName } from './json.ts';
 
-export const stateKinds = ['replicas', 'policies', 'tenants', 'keys', 'configurations'] as const;
+export const stateKinds = ['replicas', 'policies', 'modelRoutes', 'tenants', 'keys', 'configurations'] as const;
 export type StateKind = (typeof stateKinds)[number];
 
 /** One thing as the log says it is, and the commit that last changed it. */
@@ -23,7 +23,14 @@ export type FleetState = Readonly<Record<StateKind, ReadonlyMap<string, StateEnt
 type Mutable = Record<StateKind, Map<string, StateEntry>>;
 
 export function emptyFleetState(): FleetState {
-  return { replicas: new Map(), policies: new Map(), tenants: new Map(), keys: new Map(), configurations: new Map() };
+  return {
+    replicas: new Map(),
+    policies: new Map(),
+    modelRoutes: new Map(),
+    tenants: new Map(),
+    keys: new Map(),
+    configurations: new Map(),
+  };
 }
 
 interface Edit {
@@ -54,6 +61,11 @@ function replicaFields(data: route.ReplicaRegistered): Record<string, Json> {
 function policyFields({ policy, source }: route.PolicyAdopted): Record<string, Json> {
   const json = policy === undefined ? {} : (toJson(route.RoutingPolicySchema, policy) as Record<string, Json>);
   return { models: [], lockedStrategy: '', defaultProfile: '', profiles: [], ...json, source };
+}
+
+function modelRouteFields({ route: given, source }: route.ModelRouteSet): Record<string, Json> {
+  const json = given === undefined ? {} : (toJson(route.ModelRouteSchema, given) as Record<string, Json>);
+  return { models: [], tenants: [], shares: [], fallbacks: [], ...json, source };
 }
 
 function keyFields(data: tenancy.KeyIssued): Record<string, Json> {
@@ -88,6 +100,10 @@ function apply({ type, data }: DecodedEvent, id: string, edit: Edit): void {
       return edit.put('policies', id, policyFields(data as route.PolicyAdopted));
     case 'PolicyRetired':
       return edit.drop('policies', id);
+    case 'ModelRouteSet':
+      return edit.put('modelRoutes', id, modelRouteFields(data as route.ModelRouteSet));
+    case 'ModelRouteRemoved':
+      return edit.drop('modelRoutes', id);
     case 'TenantRegistered': {
       const { displayName, source } = data as tenancy.TenantRegistered;
       return edit.merge('tenants', id, { displayName, source });
@@ -146,6 +162,7 @@ export function stateJson(state: FleetState): StateJson {
   return {
     replicas: list('replicas'),
     policies: list('policies'),
+    modelRoutes: list('modelRoutes'),
     tenants: list('tenants'),
     keys: list('keys'),
     configurations: list('configurations'),
@@ -153,7 +170,7 @@ export function stateJson(state: FleetState): StateJson {
 }
 
 /** Raised when `evolveFleet` folds the same commits into something else: older snapshots are then thrown away. */
-export const fleetFoldVersion = 2;
+export const fleetFoldVersion = 3;
 
 /** The state that `stateJson` told. @throws TypeError where it did not */
 export function fleetStateFromJson(json: StateJson): FleetState {
@@ -161,6 +178,7 @@ export function fleetStateFromJson(json: StateJson): FleetState {
   return {
     replicas: map('replicas'),
     policies: map('policies'),
+    modelRoutes: map('modelRoutes'),
     tenants: map('tenants'),
     keys: map('keys'),
     configurations: map('configurations'),

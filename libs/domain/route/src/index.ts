@@ -6,6 +6,10 @@ export type { ExplainedCandidate, ExplainedPick, ExplainedScore, ExplainedValue 
 export { explain } from './explain.ts';
 export type { DesiredRouting, PlannedRouting, PlanOptions } from './plan.ts';
 export { planConfiguration } from './plan.ts';
+export type { ShareChoice, Spares, Stage, StageSeen } from './model-choice.ts';
+export { causeOf, choiceHash, chooseShare, pickStage, stagesOf } from './model-choice.ts';
+export type { HashedBy, ModelRouteCommand, ModelRouteEvent, ModelRouteState } from './model-route.decider.ts';
+export { checkModelRoute, modelRoute, modelRouteText } from './model-route.decider.ts';
 export type { PolicyCommand, PolicyEvent } from './policy.decider.ts';
 export { checkPolicy, policy, policyLimits } from './policy.decider.ts';
 export type { FlowProfile } from './flow-profile.ts';
@@ -15,6 +19,15 @@ export type { Difference, Reexecution } from './reexecute.ts';
 export { reexecute } from './reexecute.ts';
 export type { ReplicaCommand, ReplicaEvent, ReplicaState } from './replica.decider.ts';
 export { replica } from './replica.decider.ts';
+export type { Selector } from './selector.ts';
+export { parseSelector } from './selector.ts';
 export type { TokenCounts } from './routing-config.ts';
-export type { PolicyInForce, RoutableReplica, RouteState } from './state.ts';
-export { emptyRouteState, evolveRoute, routeFoldVersion, routeStateFromJson, routeStateToJson } from './state.ts';
+export type { ModelRouteInForce, PolicyInForce, RoutableReplica, RouteState } from './state.ts';
+export {
+  emptyRouteState,
+  evolveRoute,
+  modelRouteFor,
+  routeFoldVersion,
+  routeStateFromJson,
+  routeStateToJson,
+} from './state.ts';

@@ -1,6 +1,8 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { create } from '@bufbuild/protobuf';
 import { route } from '#libs/contracts';
+import type { ModelRouteCommand } from './model-route.decider.ts';
+import { modelRoute } from './model-route.decider.ts';
 import type { PolicyCommand } from './policy.decider.ts';
 import { policy } from './policy.decider.ts';
 import type { ReplicaCommand } from './replica.decider.ts';
@@ -11,6 +13,8 @@ import type { RouteState } from './state.ts';
 export interface DesiredRouting {
   readonly replicas: readonly MessageInitShape<typeof route.ReplicaRegisteredSchema>[];
   readonly policies: readonly MessageInitShape<typeof route.RoutingPolicySchema>[];
+  /** None where it is not given. */
+  readonly modelRoutes?: readonly MessageInitShape<typeof route.ModelRouteSchema>[] | undefined;
 }
 
 export interface PlanOptions {
@@ -23,7 +27,13 @@ export interface PlanOptions {
 /** One command for one aggregate, with a line that tells a person what it changes. */
 export type PlannedRouting =
   | { readonly aggregate: 'replica'; readonly id: string; readonly command: ReplicaCommand; readonly change: string }
-  | { readonly aggregate: 'policy'; readonly id: string; readonly command: PolicyCommand; readonly change: string };
+  | { readonly aggregate: 'policy'; readonly id: string; readonly command: PolicyCommand; readonly change: string }
+  | {
+      readonly aggregate: 'modelroute';
+      readonly id: string;
+      readonly command: ModelRouteCommand;
+      readonly change: string;
+    };
 
 const ownsByDefault = (source: string): boolean => source !== 'apply';
 const notNamed = 'configuration: not named any more';
@@ -34,7 +44,11 @@ const notNamed = 'configuration: not named any more';
  */
 export function planConfiguration(desired: DesiredRouting, state: RouteState, options: PlanOptions): PlannedRouting[] {
   const owns = options.owns ?? ownsByDefault;
-  return [...planReplicas(desired, state, owns), ...planPolicies(desired, state, options.source, owns)];
+  return [
+    ...planReplicas(desired, state, owns),
+    ...planPolicies(desired, state, options.source, owns),
+    ...planModelRoutes(desired, state, options.source, owns),
+  ];
 }
 
 function planReplicas(desired: DesiredRouting, state: RouteState, owns: (source: string) => boolean): PlannedRouting[] {
@@ -78,6 +92,31 @@ function planPolicies(
     if (wanted.has(id) || !owns(before.source)) continue;
     const command: PolicyCommand = { type: 'RetirePolicy', policyId: id, reason: notNamed };
     plan.push({ aggregate: 'policy', id, command, change: `- policy ${id}` });
+  }
+  return plan;
+}
+
+function planModelRoutes(
+  desired: DesiredRouting,
+  state: RouteState,
+  source: string,
+  owns: (source: string) => boolean,
+): PlannedRouting[] {
+  const plan: PlannedRouting[] = [];
+  const wanted = new Set<string>();
+  for (const init of desired.modelRoutes ?? []) {
+    const { routeId: id, models } = create(route.ModelRouteSchema, init);
+    const before = state.modelRoutes.get(id);
+    const command: ModelRouteCommand = { type: 'SetModelRoute', route: init, source };
+    wanted.add(id);
+    if (modelRoute.decide(before ?? modelRoute.initial, command).length === 0) continue;
+    const change = `${before === undefined ? '+' : '~'} model route ${id} for ${models.join(', ')}`;
+    plan.push({ aggregate: 'modelroute', id, command, change });
+  }
+  for (const [id, before] of state.modelRoutes) {
+    if (wanted.has(id) || !owns(before.source)) continue;
+    const command: ModelRouteCommand = { type: 'RemoveModelRoute', routeId: id, reason: notNamed };
+    plan.push({ aggregate: 'modelroute', id, command, change: `- model route ${id}` });
   }
   return plan;
 }

@@ -47,3 +47,10 @@ export function candidatesOf(frame: route.RecordFrame, pick: route.Pick, table: 
   }
   return table;
 }
+
+/** What this pick read of its request: of the stage of its model where that says so, else the record's. */
+export function featuresAt(record: route.DecisionRecord, pick: number): route.RequestFeatures | undefined {
+  const looks = record.modelChoice?.looks ?? [];
+  const taken = looks.findLast((look) => look.taken && look.pick <= pick);
+  return taken?.features ?? record.features;
+}

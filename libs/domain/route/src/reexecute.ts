@@ -2,7 +2,8 @@ import type { route } from '#libs/contracts';
 import { CodedError, errorText } from '#libs/kernel';
 import type { CompiledPipeline, Decision, PipelineSpec } from '#libs/scheduling';
 import { CandidateTable, parsePipeline, pipelineHash, PluginMissing, Scheduler } from '#libs/scheduling';
-import { candidatesOf, pipelineAt, recordAt } from './recorded-pick.ts';
+import { recheckChoice } from './model-choice.ts';
+import { candidatesOf, featuresAt, pipelineAt, recordAt } from './recorded-pick.ts';
 
 /** The first place where the record and its re-execution part. */
 export interface Difference {
@@ -54,6 +55,11 @@ export function reexecute(frame: route.RecordFrame, recordIndex: number): Reexec
   let picks = 0;
   try {
     const record = recordAt(frame, recordIndex);
+    if (record.modelChoice !== undefined) {
+      const parted = recheckChoice(record.modelChoice);
+      if (parted !== undefined)
+        return { equal: false, picks, difference: { pick: 0, field: 'modelChoice', ...parted } };
+    }
     for (const pick of record.picks) {
       const difference = reexecutePick(frame, record, pick, picks);
       picks++;
@@ -77,9 +83,9 @@ function reexecutePick(
   const { spec, hash: actualHash } = readPipeline(json);
   if (actualHash !== hash) return { pick: index, field: 'pipeline', recorded: hash, executed: actualHash };
   const compiled = scheduler.compiled(spec);
-  if (record.features === undefined)
-    throw new CodedError('ROUTE_RECORD_INVALID', 'the record has a pick without features');
-  const decision = compiled.decide(record.features, candidatesOf(frame, pick, table), pick.seed);
+  const features = featuresAt(record, index);
+  if (features === undefined) throw new CodedError('ROUTE_RECORD_INVALID', 'the record has a pick without features');
+  const decision = compiled.decide(features, candidatesOf(frame, pick, table), pick.seed);
   const found = firstDifference(pick, decision, compiled);
   return found === undefined ? undefined : { pick: index, ...found };
 }

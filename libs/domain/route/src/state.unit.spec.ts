@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { commitOf } from './commits.fixture.ts';
+import { modelRoute } from './model-route.decider.ts';
 import type { DesiredRouting } from './plan.ts';
 import { planConfiguration } from './plan.ts';
 import { policy } from './policy.decider.ts';
@@ -26,12 +27,14 @@ const desired = (replicas: string[], policies: string[] = []): DesiredRouting =>
 function apply(state: RouteState, wanted: DesiredRouting): string[] {
   const plan = planConfiguration(wanted, state, options);
   for (const { aggregate, id, command } of plan) {
-    const before = aggregate === 'replica' ? state.replicas.get(id) : state.policies.get(id);
+    const known = { replica: state.replicas, policy: state.policies, modelroute: state.modelRoutes }[aggregate];
     const events =
       aggregate === 'replica'
         ? replica.decide(state.replicas.get(id) ?? replica.initial, command)
-        : policy.decide(state.policies.get(id) ?? policy.initial, command);
-    evolveRoute(state, commitOf(aggregate, id, (before?.version ?? 0) + 1, ...events));
+        : aggregate === 'policy'
+          ? policy.decide(state.policies.get(id) ?? policy.initial, command)
+          : modelRoute.decide(state.modelRoutes.get(id) ?? modelRoute.initial, command);
+    evolveRoute(state, commitOf(aggregate, id, (known.get(id)?.version ?? 0) + 1, ...events));
   }
   return plan.map(({ change }) => change);
 }

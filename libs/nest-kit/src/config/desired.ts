@@ -5,6 +5,7 @@ import type { DesiredLimit } from './desired-limits.ts';
 import { tenantLimits } from './desired-limits.ts';
 import type { DesiredPricesConfig } from './desired-prices.ts';
 import { desiredPrices } from './desired-prices.ts';
+import { modelRoute } from './model-route-schema.ts';
 import type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
 
 /** What a configuration asks for, in the words of the contracts. The gateway turns the difference into commits. */
@@ -13,6 +14,8 @@ export interface DesiredConfiguration {
   readonly policies: readonly MessageInitShape<typeof route.RoutingPolicySchema>[];
   readonly tenants: readonly DesiredTenantConfig[];
   readonly prices?: DesiredPricesConfig | undefined;
+  /** None where it is not given. */
+  readonly modelRoutes?: readonly MessageInitShape<typeof route.ModelRouteSchema>[] | undefined;
 }
 
 export interface DesiredTenantConfig {
@@ -96,5 +99,6 @@ export function desiredOf(config: LintelConfig, source: string): DesiredConfigur
     policies: config.policies.map(policy),
     tenants: config.tenants.map(tenant),
     prices: desiredPrices(config.prices),
+    modelRoutes: config.modelRoutes.map(modelRoute),
   };
 }

@@ -3,6 +3,7 @@ import { closest, CodedError, errorText } from '#libs/kernel';
 import { isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { fromAibrix } from './aibrix.ts';
+import { modelRouteChecks } from './model-route-schema.ts';
 import type { ConfigProblem } from './problem-list.ts';
 import { ConfigInvalid } from './problem-list.ts';
 import { tenantLimits } from './desired-limits.ts';
@@ -121,6 +122,12 @@ function crossChecks(config: LintelConfig): { path: PropertyKey[]; message: stri
     'key',
   );
   for (const [index, tenant] of config.tenants.entries()) problems.push(...limitChecks(tenant, ['tenants', index]));
+  problems.push(
+    ...modelRouteChecks(
+      config.modelRoutes,
+      config.tenants.map((tenant) => tenant.id),
+    ),
+  );
   for (const [index, policy] of config.policies.entries()) {
     if (policy.profiles[policy.defaultProfile] !== undefined) continue;
     const meant = closest(policy.defaultProfile, Object.keys(policy.profiles));

@@ -1,6 +1,7 @@
 import { isSubjectId } from '#libs/contracts';
 import { z } from 'zod';
 import { pricesSchema } from './desired-prices.ts';
+import { modelRouteSchema } from './model-route-schema.ts';
 
 const id = z.string().refine(isSubjectId, 'must be 1 to 64 letters, digits, "_" or "-"');
 
@@ -112,6 +113,7 @@ export const configSchema = z.strictObject({
   policies: z.array(policy).default([]),
   /** What models cost. */
   prices: pricesSchema.optional(),
+  modelRoutes: z.array(modelRouteSchema).default([]),
 });
 
 const hostPort = z.string().regex(/^[^\s:/]+:\d{1,5}$/, 'must be "host:port"');
