@@ -31,7 +31,11 @@ export function checkedPrompt(sim: Sim, body: Body): number[] {
   if (messages.length === 0) {
     throw badRequest('Cannot apply chat template to an empty conversation. Provide at least one message.');
   }
-  const tokens = chatPrompt(messages);
+  const goesOn = body['continue_final_message'] === true;
+  if (goesOn && body['add_generation_prompt'] !== false) {
+    throw badRequest('Cannot set both `continue_final_message` and `add_generation_prompt` to True.');
+  }
+  const tokens = chatPrompt(messages, goesOn);
   checkLength(tokens.length, sim.settings.maxModelLen);
   return tokens;
 }

@@ -17,14 +17,14 @@ export function contentText(content: unknown): string {
     .join('\n');
 }
 
-/** The chat template. A conversation that goes on has the earlier one as its prefix, token by token. */
-export function chatPrompt(messages: readonly unknown[]): number[] {
+/** The chat template. A conversation that goes on has the earlier one as its prefix, token by token; `open` leaves its last message open. */
+export function chatPrompt(messages: readonly unknown[], open = false): number[] {
   let text = '';
   for (const message of messages) {
     const { role, content } = isObject(message) ? message : {};
     text += `${String(role ?? 'user')}: ${contentText(content)}\n`;
   }
-  return encode(`${text}assistant: `);
+  return encode(open ? text.slice(0, -1) : `${text}assistant: `);
 }
 
 const isNumbers = (value: unknown): value is number[] => Array.isArray(value) && typeof value[0] === 'number';

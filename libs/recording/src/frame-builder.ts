@@ -31,7 +31,7 @@ function bytesMaxOf(record: RecordInput): number {
   bytes += textBytes(record.errorCode) + textBytes(record.errorMessage) + textBytes(record.traceparent);
   bytes += textBytes(record.profile) + textBytes(record.projectId ?? '') + textBytes(record.userId ?? '');
   for (const pick of record.picks) bytes += pickBytesMax(pick);
-  for (const { error } of record.attempts) bytes += 64 + textBytes(error);
+  for (const { error } of record.attempts) bytes += 96 + textBytes(error);
   for (const name in record.heads) bytes += 24 + textBytes(name);
   return bytes;
 }
@@ -192,6 +192,11 @@ export class FrameBuilder {
     out.uint(7, attempt.httpStatus);
     out.text(8, attempt.error);
     if (attempt.role !== undefined) out.uint(45, attempt.role);
+    if (attempt.hedge === true) out.flag(55, true);
+    if (attempt.continuedTokens !== undefined) {
+      out.flag(56, true);
+      out.uint(57, attempt.continuedTokens);
+    }
     out.end(start);
   }
 

@@ -86,6 +86,10 @@ export interface RecordedAttempt {
   readonly error: string;
   /** PREFILL or DECODE of a request that was handed over. */
   readonly role?: route.ReplicaRole;
+  /** Asked while another attempt had not answered yet. */
+  readonly hedge?: boolean;
+  /** Tokens of a broken stream that it went on from. Undefined: it began the answer. */
+  readonly continuedTokens?: number | undefined;
 }
 
 /** Fields of lintel.route.v1.Handover. */

@@ -19,6 +19,7 @@ export function verdictOf(end: route.AttemptEnd): Verdict {
     case AttemptEnd.OVERLOADED:
     case AttemptEnd.CLIENT_GONE:
     case AttemptEnd.TRANSFER_FAILED:
+    case AttemptEnd.HEDGE_LOST:
       return 'neutral';
   }
 }

@@ -1,8 +1,10 @@
 import { route } from '#libs/contracts';
 import type { Flight } from '#libs/latency-model';
+import type { RecordedAttempt } from '#libs/recording';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import type { Refusal } from './errors.ts';
 import { upstreamFailed } from './errors.ts';
+import { rawHeader } from './headers.ts';
 import type { Failure, UpstreamConnection } from './upstream/connection.ts';
 
 /** One try on one replica. `end` charges the replica, exactly once. */
@@ -13,6 +15,10 @@ export class Attempt {
   /** A request on an idle connection that turned out to be closed is sent again once, on a new one. */
   reconnected = false;
   ended: route.AttemptEnd | undefined;
+  /** Asked while another attempt had not answered yet. */
+  hedge = false;
+  /** Tokens of a broken stream that it goes on from. Undefined: it begins the answer. */
+  continuedTokens: number | undefined;
 
   constructor(
     readonly replica: FleetReplica,
@@ -31,6 +37,11 @@ export class Attempt {
     this.replica.end(end);
     return true;
   }
+
+  toRecord(end: route.AttemptEnd, endMs: number, error: string): RecordedAttempt {
+    const { replica, pick, startMs, firstByteMs, httpStatus, hedge, continuedTokens } = this;
+    return { replicaId: replica.id, pick, startMs, firstByteMs, endMs, end, httpStatus, error, hedge, continuedTokens };
+  }
 }
 
 export const endOf = (failure: Failure): route.AttemptEnd => {
@@ -42,6 +53,14 @@ export const endOf = (failure: Failure): route.AttemptEnd => {
 export function retryableEnd(status: number): route.AttemptEnd | undefined {
   if (status === 503) return route.AttemptEnd.OVERLOADED;
   return status === 502 || status === 504 ? route.AttemptEnd.SERVER_ERROR : undefined;
+}
+
+const retryAfterSMax = 3600;
+
+/** Seconds that an engine asks to be left alone for; undefined where it says nothing of use. */
+export function retryAfterOf(headers: readonly string[]): number | undefined {
+  const said = Number(rawHeader(headers, 'retry-after'));
+  return said > 0 && said < retryAfterSMax ? Math.ceil(said) : undefined;
 }
 
 /** Nobody answered: an error of our own that says how the last one failed. */

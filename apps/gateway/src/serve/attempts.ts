@@ -1,66 +1,38 @@
-import type { Span } from '@opentelemetry/api';
-import type { tenancy } from '#libs/contracts';
 import { route } from '#libs/contracts';
 import type { FlowAsker, Passage } from '../flow/index.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
-import { allFailed, Attempt, endOf, engineDied, retryableEnd } from './attempt.ts';
+import type { Asker } from './asker.ts';
+import { allFailed, Attempt, endOf, engineDied, retryableEnd, retryAfterOf } from './attempt.ts';
+import { takesTextToGoOn } from './engine-traits.ts';
+import type { Break } from './breaks.ts';
+import { brokenBy, stopped } from './breaks.ts';
 import type { Splice } from './body/usage-option.ts';
-import { spliced } from './body/usage-option.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
-import type { Target } from './endpoints.ts';
-import type { HttpRequest, HttpResponse } from './http/types.ts';
+import { cannotGoOn, continuationOf } from './continuation/of-request.ts';
+import type { Continuation } from './continuation/continuation.ts';
+import { continuedEvent } from './continuation/continuation.ts';
 import { responsesEndpoint } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
 import { errorEvent } from './errors.ts';
-import { forwardedHead, headFor, rawHeader, single } from './headers.ts';
+import { single } from './headers.ts';
+import type { HedgeOwner } from './hedging/hedge.ts';
+import { Hedge } from './hedging/hedge.ts';
+import type { Hedgeable } from './hedging/hedging.ts';
+import { mayHedge } from './hedging/hedging.ts';
 import { listenToDrain } from './listening.ts';
-import type { Once } from './once.ts';
+import { Outgoing } from './outgoing.ts';
 import type { Plane } from './plane.ts';
-import type { Charge } from '../quota/index.ts';
-import type { Account } from './record.ts';
 import type { Routed } from './routing.ts';
 import { appendOwnHeaders, whyNone } from './routing.ts';
+import { Upload } from './upload.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
 
 const { AttemptEnd, Outcome } = route;
 const never = Number.POSITIVE_INFINITY;
 
-/** The client's side of a request, as its tries see it. */
-export interface Asker {
-  readonly requestId: string;
-  readonly account: Account;
-  readonly request: HttpRequest;
-  readonly response: HttpResponse;
-  readonly target: Target;
-  readonly span: Span | undefined;
-  readonly charge: Charge | undefined;
-  /** Undefined where nobody checks keys. */
-  readonly key: tenancy.KeyIssued | undefined;
-  /** Whole, until it is released. */
-  readonly body: Buffer;
-  readonly startMs: number;
-  /** When the client waits no longer. */
-  readonly expiresMs: number;
-  /** Undefined where the answer need not be kept. */
-  readonly once: Once | undefined;
-  /** Since `startMs`. */
-  readonly elapsedMs: number;
-  /** Nothing more may be written. */
-  readonly closed: boolean;
-  /** When the sweep calls. */
-  deadlineMs: number;
-  nowMs(): number;
-  releaseBody(): void;
-  /** Says how the request ends; the first word counts. */
-  settle(outcome: route.Outcome, code: string, message: string): void;
-  refuse(refusal: Refusal): false;
-  fault(thrown: unknown): void;
-  awaitEnd(): void;
-}
-
 /** The engines' side of a request: one try after the other until one answers, and that answer's way to the client. */
-export class Attempts implements Caller, FlowAsker {
+export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
   /** The latest one. */
   attempt: Attempt | undefined;
   answer: Answer | undefined;
@@ -71,11 +43,11 @@ export class Attempts implements Caller, FlowAsker {
   readonly #tried: FleetReplica[] = [];
   /** Through flow control; undefined where its profile has none. */
   #passage: Passage | undefined;
-  #commonHead = '';
-  /** For engines that are asked for the usage of their stream though the client did not ask for it. */
-  #usageHead = '';
-  #usageBody = noBody;
-  #hidesUsage = false;
+  readonly #outgoing: Outgoing;
+  /** Asked while the attempt at hand had not answered yet; undefined where nobody is. */
+  #hedge: Hedge | undefined;
+  /** Undefined where a stream that breaks ends with an error. */
+  #continuation: Continuation | undefined;
   /** A small body that came whole. */
   #whole = '';
   /** Chunks are framed here. */
@@ -84,7 +56,8 @@ export class Attempts implements Caller, FlowAsker {
   #learned = false;
   /** The body comes as the client sends it: nothing of it is kept once it is under way. */
   readonly #streamed: boolean;
-  #uploading = false;
+  /** Under way: no other replica can be asked any more. */
+  #upload: Upload | undefined;
   #lastFailure = '';
   #retryAfterS: number | undefined;
 
@@ -93,18 +66,20 @@ export class Attempts implements Caller, FlowAsker {
     asker: Asker,
     readonly where: Routed,
     streamed = false,
-    private readonly usage: Splice | undefined = undefined,
+    usage: Splice | undefined = undefined,
   ) {
     this.#streamed = streamed;
     this.#plane = plane;
     this.#asker = asker;
+    const reads = where.plan.profile.continuation !== undefined;
+    this.#outgoing = new Outgoing(plane, asker, { streamed, usage, reads });
   }
 
   /** Sends it, or has it wait for a replica with room where its profile says so. */
   begin(): void {
     const { flow } = this.where.plan.profile;
     if (flow === undefined) {
-      this.try();
+      this.#tryFirst();
       return;
     }
     const { account, request, startMs, body, key } = this.#asker;
@@ -113,14 +88,14 @@ export class Attempts implements Caller, FlowAsker {
     const priority = key?.priority;
     const arrival = { asker: this, flow, headers: request.headers, tenant, priority, startMs, bodyBytes };
     this.#passage = this.#plane.flow.enter(arrival);
-    if (this.#passage.ticket !== undefined) this.try();
+    if (this.#passage.ticket !== undefined) this.#tryFirst();
   }
 
   /** It has waited; there is room now. */
   dispatch(queuedMs: number): void {
     this.#asker.account.queuedMs = queuedMs;
     try {
-      this.try();
+      this.#tryFirst();
     } catch (thrown) {
       this.#asker.fault(thrown);
     }
@@ -138,29 +113,51 @@ export class Attempts implements Caller, FlowAsker {
     this.#plane.flow.settle(this.#passage, attempts.length === 0 ? null : usage);
   }
 
+  #tryFirst(): void {
+    this.#try();
+    const { hedge } = this.where.plan.profile;
+    if (hedge === undefined || !this.unanswered) return;
+    const { target, account } = this.#asker;
+    if (!this.#streamed && mayHedge(target.endpoint.path, account.stream)) {
+      this.#plane.hedging.watch(this, hedge, (this.attempt as Attempt).flight);
+    }
+  }
+
   /** Picks a replica and sends the request there. */
-  try(): void {
+  #try(): void {
+    const attempt = this.#next();
+    if (attempt === undefined) {
+      this.#noReplica();
+      return;
+    }
+    this.attempt = attempt;
+    this.#send(attempt, this.#connect(attempt.replica));
+  }
+
+  #connect(replica: FleetReplica): UpstreamConnection | undefined {
+    const pool = this.#plane.pool(replica);
+    return this.#streamed ? pool.connect() : pool.acquire();
+  }
+
+  /** An attempt on the next best replica; undefined where there is none. */
+  #next(leftOut = this.#leftOut()): Attempt | undefined {
     const plane = this.#plane;
     const { account } = this.#asker;
     const { where } = this;
     const { clock } = plane.environment;
     const pickStartMs = clock.monotonicMs();
-    const picked = plane.picks.pick(where, this.#leftOut(), pickStartMs);
+    const picked = plane.picks.pick(where, leftOut, pickStartMs);
     const pickedAtMs = clock.monotonicMs();
     account.pickUs += (pickedAtMs - pickStartMs) * 1000;
     account.pickedMs = pickedAtMs - this.#asker.startMs;
     const { replica, captured } = picked;
     if (captured !== undefined) account.picks.push(captured);
-    if (replica === undefined) {
-      this.#noReplica();
-      return;
-    }
+    if (replica === undefined) return undefined;
     this.#tried.push(replica);
     const matched = picked.prefixBlocksMatched;
     const flight = plane.picks.dispatched(where, replica, matched, account.stream, pickedAtMs);
     plane.metrics.prefix(where.features.prefixBlocks, matched);
-    this.attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
-    this.#send(this.attempt, this.#streamed ? plane.pool(replica).connect() : plane.pool(replica).acquire());
+    return new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
   }
 
   /** Those tried; before the first try those without room. */
@@ -169,57 +166,17 @@ export class Attempts implements Caller, FlowAsker {
   }
 
   #send(attempt: Attempt, connection: UpstreamConnection | undefined): void {
-    const { replica } = attempt;
-    const { open, limits } = this.#plane;
+    const { limits } = this.#plane;
     if (connection === undefined) {
       this.#attemptFailed(AttemptEnd.CONNECT_FAILED, `over ${limits.connectionsPerReplicaMax} connections to it`);
       return;
     }
-    this.#hidesUsage = this.usage !== undefined && tellsUsage(replica);
-    const common = this.#hidesUsage
-      ? this.#headForUsage()
-      : (this.#commonHead ||= this.#head(this.#asker.body.length, true));
-    const { target, request, expiresMs } = this.#asker;
-    attempt.connection = connection;
-    this.answer = undefined;
     const nowMs = this.#asker.nowMs();
-    const { method = '', headers } = request;
-    const head = headFor(
-      {
-        method,
-        path: target.path + target.query,
-        address: replica.address,
-        credential: open && headers.authorization !== undefined ? undefined : replica.credential,
-        timeoutMs: expiresMs === never ? undefined : Math.max(1, Math.round(expiresMs - nowMs)),
-      },
-      common,
-    );
+    attempt.connection = connection;
+    if (!this.committed) this.answer = undefined;
     if (connection.connected) this.onConnected();
     else this.#asker.deadlineMs = nowMs + limits.connectTimeoutMs;
-    if (this.#streamed) connection.send(head, noBody, this, true);
-    else connection.send(head, this.#hidesUsage ? this.#usageBody : this.#asker.body, this);
-  }
-
-  #headForUsage(): string {
-    if (this.#usageHead === '') {
-      this.#usageBody = spliced(this.#asker.body, this.usage as Splice);
-      this.#usageHead = this.#head(this.#usageBody.length, false);
-    }
-    return this.#usageHead;
-  }
-
-  #head(bodyBytes: number, passEncodings: boolean): string {
-    const { request, requestId, span, account } = this.#asker;
-    const { rawHeaders, headers } = request;
-    return forwardedHead({
-      rawHeaders,
-      connection: headers.connection,
-      bodyBytes: this.#streamed ? lengthOf(headers['content-length']) : bodyBytes,
-      passAuthorization: this.#plane.open,
-      passEncodings,
-      requestId,
-      traceparent: span === undefined ? undefined : account.traceparent,
-    });
+    this.#outgoing.write(attempt.replica, connection, this, this.#continuation?.resumed?.body);
   }
 
   #noReplica(): void {
@@ -236,29 +193,24 @@ export class Attempts implements Caller, FlowAsker {
   }
 
   /** Writes the attempt into the account and charges its replica; false where that was done. */
-  endAttempt(end: route.AttemptEnd, error: string): boolean {
-    const attempt = this.attempt;
+  endAttempt(end: route.AttemptEnd, error: string, attempt = this.attempt): boolean {
     if (attempt === undefined || !attempt.end(end)) return false;
     this.#plane.metrics.attempt(end);
     this.#land(attempt, end);
-    this.#asker.account.attempts.push({
-      replicaId: attempt.replica.id,
-      pick: attempt.pick,
-      startMs: attempt.startMs,
-      firstByteMs: attempt.firstByteMs,
-      endMs: this.#asker.elapsedMs,
-      end,
-      httpStatus: attempt.httpStatus,
-      error,
-    });
+    this.#asker.account.attempts.push(attempt.toRecord(end, this.#asker.elapsedMs, error));
     return true;
   }
 
   /** What the attempt teaches of its replica. */
-  #land({ flight, httpStatus }: Attempt, end: route.AttemptEnd): void {
+  #land({ flight, httpStatus, continuedTokens }: Attempt, end: route.AttemptEnd): void {
     const { usage } = this.#asker.account;
-    const whole = end === AttemptEnd.ANSWERED && httpStatus < 400;
-    const { picks, metrics } = this.#plane;
+    // Of an answer that was continued this replica gave only a part.
+    const whole = end === AttemptEnd.ANSWERED && httpStatus < 400 && continuedTokens === undefined;
+    const { picks, metrics, hedging } = this.#plane;
+    if (this.where.plan.profile.hedge !== undefined) {
+      if (end === AttemptEnd.HEDGE_LOST) hedging.observe(flight, this.#asker.nowMs() - flight.startMs);
+      else if (whole) hedging.observe(flight, flight.measuredTtftMs);
+    }
     picks.signals.landed(
       flight,
       {
@@ -274,16 +226,20 @@ export class Attempts implements Caller, FlowAsker {
 
   /** Before the first byte: the next best replica, as long as there is one and the client waits. */
   #attemptFailed(end: route.AttemptEnd, message: string): void {
+    if (this.committed) {
+      this.#broken(end, message, brokenBy(message));
+      return;
+    }
     const attempt = this.attempt as Attempt;
-    const gone = this.#uploading ? `${message}; the body was streamed and cannot be sent again` : message;
+    const gone = this.#upload !== undefined ? `${message}; the body was streamed and cannot be sent again` : message;
     if (!this.endAttempt(end, gone)) return;
     this.#asker.deadlineMs = never;
     this.#lastFailure = `${attempt.replica.id}: ${message}`;
-    if (this.#asker.closed) return;
+    if (this.#asker.closed || this.#adoptHedge()) return;
     try {
       const { limits, draining } = this.#plane;
-      if (this.#tried.length >= limits.attemptsMax || draining || this.#uploading) this.#allFailed();
-      else this.try();
+      if (this.#tried.length >= limits.attemptsMax || draining || this.#upload !== undefined) this.#allFailed();
+      else this.#try();
     } catch (thrown) {
       this.#asker.fault(thrown);
     }
@@ -293,7 +249,7 @@ export class Attempts implements Caller, FlowAsker {
 
   onConnected(): void {
     if (this.#streamed) {
-      this.#startUpload();
+      this.#upload = new Upload(this.#plane, this.#asker, this.attempt?.connection as UpstreamConnection);
       return;
     }
     this.#awaitAnswer();
@@ -305,51 +261,38 @@ export class Attempts implements Caller, FlowAsker {
       this.#asker.nowMs() + (this.#asker.account.stream ? limits.firstByteTimeoutMs : limits.answerTimeoutMs);
   }
 
-  /** The replica took the connection: from here on it is the only one that can be asked. */
-  #startUpload(): void {
-    const { body, request } = this.#asker;
-    this.#uploading = true;
-    this.#asker.deadlineMs = never;
-    const full = !this.upload(body);
-    this.#asker.releaseBody();
-    if (!full) request.resume();
-  }
-
-  /** More of the body. False where the client has to wait: the engine's time runs meanwhile. */
-  upload(chunk: Buffer): boolean {
-    const { attempt } = this;
-    if (attempt?.connection === undefined || attempt.ended !== undefined || chunk.length === 0) return true;
-    const chunked = this.#asker.request.headers['content-length'] === undefined;
-    if (attempt.connection.write(chunked ? framed(chunk) : chunk)) return true;
-    this.#asker.deadlineMs = this.#asker.nowMs() + this.#plane.limits.idleTimeoutMs;
-    this.#asker.request.pause();
-    return false;
+  /** More of the body. */
+  upload(chunk: Buffer): void {
+    if (this.attempt?.ended === undefined) this.#upload?.write(chunk);
   }
 
   onWritable(): void {
-    this.#asker.deadlineMs = never;
-    this.#asker.request.resume();
+    this.#upload?.writable();
   }
 
   uploaded(): void {
-    const { attempt } = this;
-    if (attempt?.connection === undefined || attempt.ended !== undefined) return;
-    if (this.#asker.request.headers['content-length'] === undefined) attempt.connection.write(lastChunk);
-    attempt.connection.sent();
+    if (this.#upload === undefined || this.attempt?.ended !== undefined) return;
+    this.#upload.end();
     this.#awaitAnswer();
   }
 
   onHead(status: number, reason: string, headers: readonly string[]): void {
     const attempt = this.attempt as Attempt;
     attempt.httpStatus = status;
-    const failed = retryableEnd(status);
+    const failed = retryableEnd(status) ?? (this.committed ? cannotGoOn(status, headers) : undefined);
     if (failed === undefined) {
-      this.answer = new Answer(status, reason, headers, this.#asker.target.endpoint, this.#hidesUsage);
+      if (this.committed) return;
+      this.answer = new Answer(
+        status,
+        reason,
+        headers,
+        this.#asker.target.endpoint,
+        this.#outgoing.hidesUsage(attempt.replica),
+      );
       return;
     }
     attempt.connection?.discard();
-    const retryAfter = Number(rawHeader(headers, 'retry-after'));
-    if (retryAfter > 0 && retryAfter < retryAfterSMax) this.#retryAfterS = Math.ceil(retryAfter);
+    this.#retryAfterS = retryAfterOf(headers) ?? this.#retryAfterS;
     this.#attemptFailed(failed, `it answered ${status}`);
   }
 
@@ -375,11 +318,24 @@ export class Attempts implements Caller, FlowAsker {
       this.#whole = chunk.toString('latin1');
       return;
     }
+    if (attempt.firstByteMs === 0) attempt.firstByteMs = atMs;
+    const continuation = this.#continuation;
+    if (continuation === undefined) this.#take(chunk, attempt, answer, atMs);
+    else {
+      const passed = continuation.feed(chunk);
+      if (passed.length > 0) this.#take(passed, attempt, answer, atMs);
+      if (!continuation.failed) return;
+      attempt.connection?.destroy();
+      this.#attemptFailed(AttemptEnd.BROKEN_STREAM, 'it told an error inside the stream');
+    }
+  }
+
+  #take(chunk: Buffer, attempt: Attempt, answer: Answer, atMs: number): void {
     answer.feed(chunk, atMs);
     this.#learn(attempt, answer);
     const { flight } = attempt;
     if (!flight.decoding && answer.sse !== undefined && answer.sse.firstTokenMs > 0) {
-      this.#plane.picks.signals.firstToken(flight, nowMs);
+      this.#plane.picks.signals.firstToken(flight, this.#asker.startMs + atMs);
     }
     this.#pass(answer.filter === undefined ? chunk : answer.filter.feed(chunk), attempt);
   }
@@ -394,6 +350,10 @@ export class Attempts implements Caller, FlowAsker {
     const { account } = this.#asker;
     const answer = this.answer as Answer;
     if (!this.committed) this.#commit(this.attempt as Attempt, answer, this.#asker.elapsedMs, true);
+    if (this.#continuation?.open === true) {
+      this.#broken(AttemptEnd.BROKEN_STREAM, 'its stream ended early', brokenBy('its stream ended early'));
+      return;
+    }
     if (answer.filter !== undefined) this.#pass(answer.filter.rest(), this.attempt as Attempt);
     answer.settle(account);
     if (answer.sse?.errorTold === true) {
@@ -417,7 +377,7 @@ export class Attempts implements Caller, FlowAsker {
 
   onFailure(failure: Failure, message: string): void {
     const attempt = this.attempt as Attempt;
-    if (this.committed) {
+    if (this.committed && attempt.firstByteMs > 0) {
       this.#broken(AttemptEnd.BROKEN_STREAM, message, brokenBy(message));
       return;
     }
@@ -433,7 +393,10 @@ export class Attempts implements Caller, FlowAsker {
   /** The head goes out with the first byte of the body: until then another replica can still answer. */
   #commit(attempt: Attempt, answer: Answer, atMs: number, whole: boolean): void {
     this.committed = true;
-    this.#asker.releaseBody();
+    this.#endHedge(AttemptEnd.HEDGE_LOST, '');
+    const { continuation } = this.where.plan.profile;
+    if (continuation !== undefined) this.#continuation = continuationOf(continuation, this.#asker, answer);
+    if (this.#continuation === undefined) this.#asker.releaseBody();
     attempt.firstByteMs = this.#asker.account.firstByteMs = atMs;
     this.#asker.account.httpStatus = answer.status;
     this.#asker.once?.head(answer.status, answer.headers);
@@ -479,6 +442,7 @@ export class Attempts implements Caller, FlowAsker {
   /** After the first byte: a terminal event on a stream, a cut connection elsewhere; never an end that looks whole. */
   #broken(end: route.AttemptEnd, message: string, { outcome, code, text }: Break): void {
     if (!this.endAttempt(end, message)) return;
+    if (outcome === Outcome.UPSTREAM_BROKEN && this.#goOn()) return;
     const answer = this.answer as Answer;
     answer.settle(this.#asker.account);
     this.#asker.settle(outcome, code, text);
@@ -492,9 +456,99 @@ export class Attempts implements Caller, FlowAsker {
     this.#asker.awaitEnd();
     const { dialect } = this.#asker.target.endpoint;
     const status = outcome === Outcome.EVICTED_DEADLINE ? 504 : 502;
-    const event = Buffer.from(open + errorEvent(dialect, status, code, text, this.#asker.requestId));
+    this.#endWith(Buffer.from(open + errorEvent(dialect, status, code, text, this.#asker.requestId)));
+  }
+
+  #endWith(event: Buffer): void {
     if (this.#framed) this.#asker.response.write(framed(event));
     this.#asker.response.end(this.#framed ? lastChunk : event);
+  }
+
+  // ---- A stream that goes on elsewhere ------------------------------------------------------------------------------
+
+  /** Has another replica go on with the stream that broke; false where none can. */
+  #goOn(): boolean {
+    const continuation = this.#continuation;
+    const answer = this.answer as Answer;
+    if (continuation === undefined || this.#asker.closed) return false;
+    const ending = continuation.ending();
+    if (ending !== undefined) {
+      answer.settle(this.#asker.account);
+      this.#asker.settle(Outcome.COMPLETED, '', '');
+      this.#asker.awaitEnd();
+      this.#endWith(ending);
+      return true;
+    }
+    if (!continuation.open || this.#tried.length >= this.#plane.limits.attemptsMax) return false;
+    const { chat, wantsUsage } = continuation.request;
+    const unfit = chat ? this.where.replicas.filter((replica) => !takesTextToGoOn(replica)) : [];
+    const attempt = this.#next([...this.#tried, ...unfit]);
+    if (attempt === undefined) return false;
+    attempt.continuedTokens = continuation.resume(wantsUsage || answer.filter !== undefined).tokens;
+    this.attempt = attempt;
+    this.#plane.metrics.continued();
+    this.#pass(continuedEvent, attempt);
+    this.#send(attempt, this.#connect(attempt.replica));
+    return true;
+  }
+
+  // ---- A second replica for a late first byte -----------------------------------------------------------------------
+
+  get unanswered(): boolean {
+    const { attempt } = this;
+    const waits = attempt !== undefined && attempt.ended === undefined && !this.#asker.closed;
+    return waits && !this.committed && this.#hedge === undefined;
+  }
+
+  hedge(): boolean {
+    if (this.#tried.length >= this.#plane.limits.attemptsMax) return false;
+    const attempt = this.#next();
+    if (attempt === undefined) return false;
+    attempt.hedge = true;
+    const connection = this.#plane.pool(attempt.replica).connect();
+    this.#hedge = new Hedge(this, attempt);
+    attempt.connection = connection;
+    if (connection === undefined)
+      this.hedgeFailed(this.#hedge, AttemptEnd.CONNECT_FAILED, 'too many connections to it');
+    else this.#outgoing.write(attempt.replica, connection, this.#hedge, undefined);
+    return true;
+  }
+
+  hedgeAnswers(hedge: Hedge): void {
+    const first = this.attempt as Attempt;
+    this.endAttempt(AttemptEnd.HEDGE_LOST, '');
+    first.connection?.destroy();
+    this.#plane.hedging.count('won');
+    this.#hedge = undefined;
+    this.attempt = hedge.attempt;
+    hedge.adopt();
+  }
+
+  hedgeFailed(hedge: Hedge, end: route.AttemptEnd, message: string): void {
+    this.#hedge = undefined;
+    this.#plane.hedging.count('failed');
+    this.endAttempt(end, message, hedge.attempt);
+  }
+
+  /** The first replica failed: the second is now the only one. */
+  #adoptHedge(): boolean {
+    const hedge = this.#hedge;
+    if (hedge === undefined) return false;
+    this.#hedge = undefined;
+    this.#plane.hedging.count('won');
+    this.attempt = hedge.attempt;
+    this.answer = undefined;
+    this.#awaitAnswer();
+    hedge.adopt();
+    return true;
+  }
+
+  #endHedge(end: route.AttemptEnd, why: string): void {
+    const hedge = this.#hedge;
+    if (hedge === undefined) return;
+    this.#hedge = undefined;
+    this.#plane.hedging.count('lost');
+    if (this.endAttempt(end, why, hedge.attempt)) hedge.attempt.connection?.destroy();
   }
 
   /** Nobody waits for the answer any more. */
@@ -502,6 +556,7 @@ export class Attempts implements Caller, FlowAsker {
     const queuedMs = this.#passage && this.#plane.flow.leave(this.#passage, why === '' ? 'ClientGone' : 'Stopped');
     if (queuedMs !== undefined && queuedMs > 0) this.#asker.account.queuedMs = queuedMs;
     const { attempt } = this;
+    this.#endHedge(AttemptEnd.CLIENT_GONE, why);
     if (this.endAttempt(AttemptEnd.CLIENT_GONE, why)) attempt?.connection?.destroy();
   }
 
@@ -510,7 +565,8 @@ export class Attempts implements Caller, FlowAsker {
     this.#asker.deadlineMs = never;
     const connection = this.attempt?.connection;
     connection?.destroy();
-    if (this.committed) this.#broken(AttemptEnd.BROKEN_STREAM, 'it fell silent', brokenBy('it fell silent'));
+    const begun = this.committed && (this.attempt?.firstByteMs ?? 0) > 0;
+    if (begun) this.#broken(AttemptEnd.BROKEN_STREAM, 'it fell silent', brokenBy('it fell silent'));
     else if (connection?.connected === true) this.#attemptFailed(AttemptEnd.TIMEOUT, 'it did not answer in time');
     else this.#attemptFailed(AttemptEnd.CONNECT_FAILED, 'it did not take the connection in time');
   }
@@ -538,36 +594,4 @@ export class Attempts implements Caller, FlowAsker {
 
 /** Up to here joining head and body costs less than writing them apart. */
 const joinBytesMax = 16 * 1024;
-const retryAfterSMax = 3600;
-const noBody: Buffer = Buffer.alloc(0);
-const lengthOf = (header: string | undefined): number | undefined =>
-  header === undefined ? undefined : Number(header);
 const outcomeOf = (status: number): route.Outcome => (status < 400 ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR);
-
-/** How a stream that had begun is said to have ended. */
-interface Break {
-  readonly outcome: route.Outcome;
-  readonly code: string;
-  readonly text: string;
-}
-
-const stopped: Break = {
-  outcome: Outcome.EVICTED_DEADLINE,
-  code: 'gateway_stopped',
-  text: 'The gateway stopped before the answer was whole. Send the request again.',
-};
-const brokenBy = (message: string): Break => ({
-  outcome: Outcome.UPSTREAM_BROKEN,
-  code: 'upstream_broken',
-  text: `The replica failed after the answer had begun: ${message}. Send the request again.`,
-});
-
-const usageKinds = new Set<route.EngineKind>([route.EngineKind.VLLM, route.EngineKind.SGLANG]);
-/** A replica's label that says whether it may be asked for usage, whatever its engine is. */
-const usageLabel = 'lintel.stream-usage';
-
-/** Engines known to take `stream_options.include_usage`. */
-function tellsUsage({ engine, labels }: FleetReplica): boolean {
-  const label = labels[usageLabel];
-  return label === undefined ? usageKinds.has(engine) : label === 'on';
-}

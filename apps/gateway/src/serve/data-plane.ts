@@ -18,6 +18,7 @@ import { Front } from './http/front.ts';
 import type { HttpRequest, HttpResponse } from './http/types.ts';
 import { listenerOf } from './listening.ts';
 import { Exchange } from './exchange.ts';
+import { Hedging } from './hedging/hedging.ts';
 import { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import { serveLimits } from './limits.ts';
@@ -90,6 +91,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly rates = new RateLimit();
   readonly quotas: QuotaGate | undefined;
   readonly flow: FlowGate;
+  readonly hedging: Hedging;
   readonly holders: ResponseHolders;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
@@ -148,6 +150,7 @@ class HttpDataPlane implements DataPlane, Plane {
       fault: (thrown) => this.logger.error({ err: thrown, code: errorCode(thrown) }, errorText(thrown)),
     });
     this.front.upgrading = options.upgrades;
+    this.hedging = new Hedging(environment, options.metrics);
     this.#sweeper = environment.timers.every(this.limits.sweepPeriodMs, () => this.#sweep());
   }
 
@@ -203,6 +206,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.active.forEach((exchange) => exchange.abort());
     this.#sweeper?.cancel();
     this.flow.stop();
+    this.hedging.stop();
     this.#sweeper = undefined;
     for (const pool of this.#pools.values()) pool.close();
     this.#pools.clear();

@@ -4,7 +4,7 @@ import { errorCode, errorText } from '#libs/kernel';
 import type { tenancy } from '#libs/contracts';
 import { keyAllowsEndpoint } from '#libs/domain/tenancy';
 import type { Listed } from './active-list.ts';
-import type { Asker } from './attempts.ts';
+import type { Asker } from './asker.ts';
 import { Attempts } from './attempts.ts';
 import type { Target } from './endpoints.ts';
 import type { HttpRequest, HttpResponse } from './http/types.ts';

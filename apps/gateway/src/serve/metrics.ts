@@ -110,6 +110,7 @@ export class ServeMetrics {
   readonly #pick = new Buckets(pickBounds);
   readonly #attempts = new Float64Array(outcomesMax);
   #prefixMatched = 0;
+  #continued = 0;
   #prefixHashed = 0;
 
   constructor(
@@ -177,6 +178,13 @@ export class ServeMetrics {
         { labels: { kind: 'matched' }, value: this.#prefixMatched },
       ],
     );
+    register(
+      registry,
+      'lintel_gateway_continuations_total',
+      'Streams that broke and were given to another replica to go on with.',
+      'counter',
+      () => [{ labels: {}, value: this.#continued }],
+    );
     const gauge = (name: string, help: string, read: () => number): void =>
       register(registry, name, help, 'gauge', () => [{ labels: {}, value: read() }]);
     gauge('lintel_gateway_inflight_requests', 'Requests being served now.', gauges.inflight);
@@ -186,6 +194,10 @@ export class ServeMetrics {
 
   attempt(end: route.AttemptEnd): void {
     this.#attempts[end] = (this.#attempts[end] as number) + 1;
+  }
+
+  continued(): void {
+    this.#continued++;
   }
 
   /** How near the prediction came; nothing where there was none, or no tokens were seen to come. */

@@ -6,6 +6,7 @@ import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import type { ActiveList } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
 import type { Exchange } from './exchange.ts';
+import type { Hedging } from './hedging/hedging.ts';
 import type { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import type { ServeMetrics } from './metrics.ts';
@@ -38,6 +39,8 @@ export interface Plane {
   readonly quotas: QuotaGate | undefined;
   /** Where requests wait whose profile says so. */
   readonly flow: FlowGate;
+  /** Second requests for late first bytes. */
+  readonly hedging: Hedging;
   readonly holders: ResponseHolders;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;

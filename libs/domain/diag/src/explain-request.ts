@@ -207,7 +207,7 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     endMs: attempt.endMs,
     end: enumName(route.AttemptEndSchema, attempt.end),
     httpStatus: attempt.httpStatus,
-    error: attempt.error,
+    error: [markOf(attempt), attempt.error].filter(Boolean).join('; '),
     role: attempt.role === route.ReplicaRole.UNSPECIFIED ? null : enumName(route.ReplicaRoleSchema, attempt.role),
   }));
   return {
@@ -268,4 +268,10 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
             tokens: record.handover.tokens,
           },
   };
+}
+
+/** What was special about an attempt. */
+function markOf({ hedge, continues, continuedTokens }: route.Attempt): string {
+  if (continues) return `went on after ${continuedTokens} tokens`;
+  return hedge ? 'asked as a hedge' : '';
 }

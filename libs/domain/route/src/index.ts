@@ -13,6 +13,7 @@ export { checkModelRoute, modelRoute, modelRouteText } from './model-route.decid
 export type { PolicyCommand, PolicyEvent } from './policy.decider.ts';
 export { checkPolicy, policy, policyLimits } from './policy.decider.ts';
 export type { FlowProfile } from './flow-profile.ts';
+export type { ContinuationProfile, HedgeProfile } from './stream-profiles.ts';
 export type { ResolvedProfile, RoutingHeaders } from './profiles.ts';
 export { builtInPolicy, defaultStrategy, resolveProfile, selectPolicy } from './profiles.ts';
 export type { Difference, Reexecution } from './reexecute.ts';

@@ -3,6 +3,7 @@ import { route } from '#libs/contracts';
 import type { PipelineSpec } from '#libs/scheduling';
 import { canonicalJson, pipelineHash, resolveStrategy } from '#libs/scheduling';
 import type { FlowProfile } from './flow-profile.ts';
+import type { ContinuationProfile, HedgeProfile } from './stream-profiles.ts';
 import type { RoutingConfig, TokenCounts } from './routing-config.ts';
 import { compareHints, hintsMatch, parseRoutingConfig } from './routing-config.ts';
 import type { PolicyInForce, RouteState } from './state.ts';
@@ -42,6 +43,10 @@ export interface ResolvedProfile {
   readonly spec: PipelineSpec;
   /** Undefined: its requests do not wait. */
   readonly flow: FlowProfile | undefined;
+  /** Undefined: its requests are not hedged. */
+  readonly hedge: HedgeProfile | undefined;
+  /** Undefined: its streams are not continued. */
+  readonly continuation: ContinuationProfile | undefined;
   /** Fields of lintel.route.v1.Pipeline. */
   readonly pipeline: {
     readonly hash: string;
@@ -125,6 +130,8 @@ function resolveAsked(inForce: PolicyInForce, headers: RoutingHeaders, counts: T
     requestsPerSecond: profile?.requestsPerSecond ?? 0,
     spec,
     flow: configs.get(name)?.flow,
+    hedge: configs.get(name)?.hedge,
+    continuation: configs.get(name)?.continuation,
     pipeline: {
       hash: pipelineHash(spec),
       json: canonicalJson(spec),

@@ -3,6 +3,8 @@ import { closest, CodedError } from '#libs/kernel';
 import type { PluginParams } from '#libs/scheduling';
 import type { FlowProfile } from './flow-profile.ts';
 import { parseFlowProfile } from './flow-profile.ts';
+import type { ContinuationProfile, HedgeProfile } from './stream-profiles.ts';
+import { parseContinuationProfile, parseHedgeProfile } from './stream-profiles.ts';
 
 export const hintNames = ['promptTokensGte', 'promptTokensLt', 'maxTokensGte', 'maxTokensLt'] as const;
 
@@ -14,7 +16,13 @@ export interface RoutingConfig {
   readonly params: PluginParams;
   /** Undefined: requests of the profile do not wait. */
   readonly flow: FlowProfile | undefined;
+  /** Undefined: no second replica is asked while the first one may still answer. */
+  readonly hedge: HedgeProfile | undefined;
+  /** Undefined: a stream whose replica died ends with an error. */
+  readonly continuation: ContinuationProfile | undefined;
 }
+
+const sections = ['flowControl', 'hedge', 'continuation'] as const;
 
 const isHint = (name: string): name is keyof Hints => (hintNames as readonly string[]).includes(name);
 
@@ -30,6 +38,8 @@ export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfi
   const params: Record<string, Record<string, unknown>> = {};
   const targets: Record<string, number> = {};
   let flow: FlowProfile | undefined;
+  let hedge: HedgeProfile | undefined;
+  let continuation: ContinuationProfile | undefined;
   for (const [name, value] of Object.entries(config ?? {})) {
     if (isHint(name)) {
       if (typeof value !== 'number' || !(value >= 0)) throw invalid(`${name} is not a number of tokens`);
@@ -38,13 +48,12 @@ export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfi
       if (typeof value !== 'number' || !(value > 0)) throw invalid(`${name} is not a number of milliseconds above 0`);
       targets[name] = value;
     } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      if (name === 'flowControl') {
-        flow = parseFlowProfile(value);
-        continue;
-      }
-      Object.defineProperty(params, name, { value, enumerable: true, writable: true });
+      if (name === 'flowControl') flow = parseFlowProfile(value);
+      else if (name === 'hedge') hedge = parseHedgeProfile(value);
+      else if (name === 'continuation') continuation = parseContinuationProfile(value);
+      else Object.defineProperty(params, name, { value, enumerable: true, writable: true });
     } else {
-      const meant = closest(name, [...hintNames, ...targetNames, 'flowControl']);
+      const meant = closest(name, [...hintNames, ...targetNames, ...sections]);
       throw invalid(
         `routingConfig holds ${JSON.stringify(name.slice(0, 64))}`,
         meant === undefined
@@ -57,7 +66,7 @@ export function parseRoutingConfig(config: JsonObject | undefined): RoutingConfi
   if (Object.keys(targets).length > 0) {
     for (const plugin of targetPlugins) params[plugin] = { ...targets, ...params[plugin] };
   }
-  return { hints, params, flow };
+  return { hints, params, flow, hedge, continuation };
 }
 
 const invalid = (problem: string, advice?: string): CodedError =>
