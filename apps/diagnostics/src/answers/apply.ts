@@ -39,7 +39,7 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
   const plan: Planned[] = [
     ...planConfiguration(desired, state.route, { source, owns }),
     ...planPrices(desired.prices, state.tenancy, { source, owns }),
-    ...planTenants(desired.tenants, state.tenancy, { source, owns }),
+    ...planTenants(desired.tenants, state.tenancy, { source, owns, nowMs: core.environment.clock.nowMs() }),
   ];
   const correlationId = `apply-${core.environment.ids.uuid()}`;
   const head = {
@@ -70,7 +70,9 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
 }
 
 function wantedCount({ replicas, policies, modelRoutes = [], tenants, prices }: DesiredConfiguration): number {
-  const parts = tenants.reduce((sum, { keys, limits = [] }) => sum + keys.length + (limits.length > 0 ? 1 : 0), 0);
+  const parts = tenants.reduce((sum, { keys, projects = [], users = [], limits = [] }) => {
+    return sum + keys.length + projects.length + users.length + (limits.length > 0 ? 1 : 0);
+  }, 0);
   const wanted = replicas.length + policies.length + modelRoutes.length + tenants.length + parts;
   return wanted + (prices === undefined ? 0 : 1);
 }
@@ -113,6 +115,17 @@ async function send(core: Core, step: Planned, asked: Asked): Promise<{ seq: num
     case 'IssueKey': {
       const { type: _, ...issue } = wanted;
       return await command(core, 'tenancy.IssueKey', issue, asked);
+    }
+    case 'RotateKey': {
+      const { type: _, ...rotation } = wanted;
+      return await command(core, 'tenancy.RotateKey', rotation, asked);
+    }
+    case 'RegisterProject':
+    case 'RemoveProject':
+    case 'RegisterUser':
+    case 'RemoveUser': {
+      const { type, ...request } = wanted;
+      return await command(core, `tenancy.${type}`, request, asked);
     }
     case 'RevokeKey': {
       const { tenantId, keyId, reason } = wanted;

@@ -61,7 +61,7 @@ export class Reconciler {
       const plan: Planned[] = [
         ...planConfiguration(desired, route, { source }),
         ...planPrices(desired.prices, tenancy, { source }),
-        ...planTenants(desired.tenants, tenancy, { source }),
+        ...planTenants(desired.tenants, tenancy, { source, nowMs: this.environment.clock.nowMs() }),
       ];
       const versions = new Map(
         plan.map((planned) => [subjectOf(planned), this.folds.headOf(subjectOf(planned)).version]),

@@ -1,8 +1,10 @@
 export type { AdminKeyCommand, AdminKeyEvent, AdminKeyState } from './admin-key.decider.ts';
 export { adminKeys, adminKeysId, goodAdminKeys } from './admin-key.decider.ts';
 export { hashApiKey, newApiKey } from './api-key.ts';
-export type { DesiredPrices, DesiredTenant, PlannedPrices, PlannedTenancy } from './plan.ts';
-export { planPrices, planTenants } from './plan.ts';
+export type { DesiredPrices, PlannedPrices } from './plan-prices.ts';
+export { planPrices } from './plan-prices.ts';
+export type { DesiredTenant, PlannedTenancy } from './plan-tenants.ts';
+export { byApi, planTenants } from './plan-tenants.ts';
 export type { CountedTokens, PriceBook } from './price-book.ts';
 export { costNanoOf, emptyPriceBook, priceOf } from './price-book.ts';
 export type { PriceInit, PricesSet, PricesState, SetPrices } from './prices.decider.ts';

@@ -7,6 +7,8 @@ import type { AdminKeyCommand, AdminKeyEvent } from './admin-key.decider.ts';
 import { adminKeys, goodAdminKeys } from './admin-key.decider.ts';
 import { hashApiKey } from './api-key.ts';
 import { keyLimits } from './keys.ts';
+import type { DesiredTenant } from './plan-tenants.ts';
+import { planTenants } from './plan-tenants.ts';
 import {
   emptyTenancyState,
   evolveTenancy,
@@ -253,5 +255,78 @@ describe('the fold', () => {
   ])('a scope of %j lets %s: %s', (endpoints, path, allowed) => {
     const state = evolveTenancy(emptyTenancyState(), commit('tenant', 't', 1, registered, issued({ endpoints })));
     expect(keyAllowsEndpoint(findKey(state, one, 0)!.key, path)).toBe(allowed);
+  });
+});
+
+describe('planTenants', () => {
+  const world = () => {
+    const state = emptyTenancyState();
+    let version = 0;
+    const give = (command: TenantCommand): void => {
+      const id = command.tenantId as string;
+      const events = tenant.decide(state.tenants.get(id) ?? tenant.initial, command);
+      if (events.length > 0) evolveTenancy(state, commit('tenant', id, ++version, ...events));
+    };
+    const apply = (desired: readonly DesiredTenant[], nowMs = 1): string[] => {
+      const plan = planTenants(desired, state, { source: 'config:x', nowMs });
+      for (const { command } of plan) give(command);
+      return plan.map(({ change }) => change);
+    };
+    return { state, give, apply };
+  };
+  const full: DesiredTenant = {
+    ...t,
+    displayName: 'T',
+    projects: [{ projectId: 'p', displayName: 'P' }],
+    users: [{ userId: 'u', projectId: 'p', displayName: '' }],
+    keys: [{ keyId: 'k', keyHash: one, projectId: 'p', userId: 'u' }],
+  };
+
+  test('brings projects, users and keys, and takes them away again with the document', () => {
+    const { apply } = world();
+    expect(apply([full])).toEqual([
+      '+ tenant t',
+      '+ project p of tenant t',
+      '+ user u of tenant t',
+      '+ key k of tenant t',
+    ]);
+    expect(apply([full])).toEqual([]);
+    expect(apply([{ ...t, displayName: 'T', keys: [] }])).toEqual([
+      '- key k of tenant t',
+      '- user u of tenant t',
+      '- project p of tenant t',
+    ]);
+    expect(apply([])).toEqual(['- tenant t']);
+  });
+
+  test('what the API made stays, and stays the API’s though a document names it', () => {
+    const { apply, give, state } = world();
+    apply([full]);
+    give({ type: 'IssueKey', ...t, keyId: 'by-api', keyHash: two, userId: 'u', projectId: 'p', source: 'api' });
+    expect(apply([full])).toEqual([]);
+    expect(apply([{ ...t, displayName: 'T', keys: [] }])).toEqual(['- key k of tenant t']);
+    expect(apply([])).toEqual(['~ tenant t stays, for what the API made in it']);
+    expect(findKey(state, two, 0)?.status).toBe('good');
+    expect(findKey(state, one, 0)?.status).toBe('revoked');
+    expect(apply([])).toEqual([]);
+    // Named, it is still the API's.
+    expect(
+      apply([{ ...full, displayName: 'Tee', keys: [{ keyId: 'by-api', keyHash: two, userId: 'u', projectId: 'p' }] }]),
+    ).toEqual(['~ tenant t']);
+    expect(apply([])).toEqual([]);
+    expect(findKey(state, two, 0)?.status).toBe('good');
+  });
+
+  test('another hash in the document rotates the key; a rotation by the API outlives the document', () => {
+    const { apply, give, state } = world();
+    apply([full]);
+    const rotatedTo = (keyHash: string): DesiredTenant[] => [
+      { ...full, keys: [{ ...full.keys[0], keyHash, previousUntilMs: 100 }] },
+    ];
+    expect(apply(rotatedTo(two), 50)).toEqual(['~ key k of tenant t rotated']);
+    expect([findKey(state, one, 99)?.status, findKey(state, one, 100)?.status]).toEqual(['good', 'rotated']);
+    give(rotate(three, 0, 60));
+    expect(apply(rotatedTo(two), 70)).toEqual([]);
+    expect([findKey(state, three, 70)?.status, findKey(state, two, 70)?.status]).toEqual(['good', 'rotated']);
   });
 });

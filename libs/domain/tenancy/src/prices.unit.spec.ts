@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { tenancy } from '#libs/contracts';
 import { costNanoOf, emptyPriceBook, priceOf } from './price-book.ts';
 import type { PriceBook } from './price-book.ts';
-import { planPrices } from './plan.ts';
+import { planPrices } from './plan-prices.ts';
 import { priceLimits, prices } from './prices.decider.ts';
 import type { PriceInit, SetPrices } from './prices.decider.ts';
 import { emptyTenancyState, tenancyStateFromJson, tenancyStateToJson } from './state.ts';

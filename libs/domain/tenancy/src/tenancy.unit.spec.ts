@@ -7,8 +7,8 @@ import { SeededRng } from '#libs/kernel';
 import { spec } from '#libs/testkit';
 import { hashApiKey, newApiKey } from './api-key.ts';
 import { windowsMs } from './limits.ts';
-import type { DesiredTenant } from './plan.ts';
-import { planTenants } from './plan.ts';
+import type { DesiredTenant } from './plan-tenants.ts';
+import { planTenants } from './plan-tenants.ts';
 import {
   emptyTenancyState,
   evolveTenancy,
@@ -161,7 +161,7 @@ test('planTenants brings the state to what is desired; a key revoked by hand sta
   const state = emptyTenancyState();
   let version = 0;
   const apply = (desired: readonly DesiredTenant[]): string[] => {
-    const plan = planTenants(desired, state, { source: 'config' });
+    const plan = planTenants(desired, state, { source: 'config', nowMs: 1 });
     for (const { id, command } of plan) {
       const events = tenant.decide(state.tenants.get(id) ?? tenant.initial, command);
       evolveTenancy(state, commitOf(id, ++version, ...events));

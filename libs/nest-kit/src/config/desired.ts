@@ -18,10 +18,19 @@ export interface DesiredConfiguration {
   readonly modelRoutes?: readonly MessageInitShape<typeof route.ModelRouteSchema>[] | undefined;
 }
 
+export interface DesiredKeyConfig extends Omit<
+  MessageInitShape<typeof tenancy.KeyIssuedSchema>,
+  'tenantId' | '$typeName'
+> {
+  readonly previousUntilMs?: number;
+}
+
 export interface DesiredTenantConfig {
   readonly tenantId: string;
   readonly displayName: string;
-  readonly keys: readonly Omit<MessageInitShape<typeof tenancy.KeyIssuedSchema>, 'tenantId' | '$typeName'>[];
+  readonly projects?: readonly { readonly projectId: string; readonly displayName: string }[];
+  readonly users?: readonly { readonly userId: string; readonly projectId: string; readonly displayName: string }[];
+  readonly keys: readonly DesiredKeyConfig[];
   /** None where it is not given. */
   readonly limits?: readonly DesiredLimit[] | undefined;
 }
@@ -77,6 +86,10 @@ function policy(given: PolicyConfig): DesiredConfiguration['policies'][number] {
   };
 }
 
+/** A key of a user is of the user's project, where it names none. */
+const projectOf = ({ users }: TenantConfig, { project, user }: TenantConfig['keys'][number]): string =>
+  project ?? users.find(({ id }) => id === user)?.project ?? '';
+
 function tenant(given: TenantConfig): DesiredTenantConfig {
   return {
     tenantId: given.id,
@@ -87,7 +100,14 @@ function tenant(given: TenantConfig): DesiredTenantConfig {
       displayName: key.name,
       models: key.models,
       expiresAtMs: key.expires === undefined ? 0 : Date.parse(key.expires),
+      projectId: projectOf(given, key),
+      userId: key.user ?? '',
+      endpoints: key.endpoints,
+      ...(key.priority === undefined ? {} : { priority: key.priority }),
+      ...(key.previousUntil === undefined ? {} : { previousUntilMs: Date.parse(key.previousUntil) }),
     })),
+    projects: given.projects.map((project) => ({ projectId: project.id, displayName: project.name })),
+    users: given.users.map((user) => ({ userId: user.id, projectId: user.project ?? '', displayName: user.name })),
     limits: tenantLimits(given).map(({ limit }) => limit),
   };
 }

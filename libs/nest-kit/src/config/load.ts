@@ -121,19 +121,56 @@ function crossChecks(config: LintelConfig): { path: PropertyKey[]; message: stri
     ['tenants'],
     'key',
   );
-  for (const [index, tenant] of config.tenants.entries()) problems.push(...limitChecks(tenant, ['tenants', index]));
   problems.push(
     ...modelRouteChecks(
       config.modelRoutes,
       config.tenants.map((tenant) => tenant.id),
     ),
   );
+  for (const [index, tenant] of config.tenants.entries()) {
+    problems.push(...limitChecks(tenant, ['tenants', index]), ...peopleChecks(tenant, ['tenants', index]));
+    once(tenant.projects, ['tenants', index, 'projects'], 'project');
+    once(tenant.users, ['tenants', index, 'users'], 'user');
+  }
   for (const [index, policy] of config.policies.entries()) {
     if (policy.profiles[policy.defaultProfile] !== undefined) continue;
     const meant = closest(policy.defaultProfile, Object.keys(policy.profiles));
     problems.push({
       path: ['policies', index, 'defaultProfile'],
       message: `no profile "${policy.defaultProfile}" in this policy${meant === undefined ? '' : `; did you mean "${meant}"?`}`,
+    });
+  }
+  return problems;
+}
+
+/** Projects and users that are named where they are not. */
+function peopleChecks(
+  { id, projects, users, keys }: TenantConfig,
+  at: PropertyKey[],
+): { path: PropertyKey[]; message: string }[] {
+  const problems: { path: PropertyKey[]; message: string }[] = [];
+  const known = (
+    what: string,
+    name: string | undefined,
+    list: readonly { id: string }[],
+    path: PropertyKey[],
+  ): void => {
+    if (name === undefined || list.some((one) => one.id === name)) return;
+    const ids = list.map((one) => one.id);
+    const meant = closest(name, ids);
+    const there = ids.length === 0 ? `it has no ${what}s` : `there are: ${ids.join(', ')}`;
+    const hint = meant === undefined ? there : `did you mean "${meant}"?`;
+    problems.push({ path: [...at, ...path, what], message: `tenant "${id}" has no ${what} "${name}"; ${hint}` });
+  };
+  for (const [index, user] of users.entries()) known('project', user.project, projects, ['users', index]);
+  for (const [index, key] of keys.entries()) {
+    known('project', key.project, projects, ['keys', index]);
+    known('user', key.user, users, ['keys', index]);
+    const ofUser = users.find((user) => user.id === key.user)?.project;
+    if (key.project === undefined || ofUser === undefined || ofUser === key.project) continue;
+    problems.push({
+      path: [...at, 'keys', index, 'project'],
+      message: `user "${key.user}" is of project "${ofUser}"; leave the project out, or take another user`,
     });
   }
   return problems;

@@ -46,6 +46,65 @@ describe('lintel.yaml', () => {
     expect(problemsOf(text).map(({ line }) => line)).toEqual([1, 3, 4, 6]);
   });
 
+  test('projects, users and scopes of keys', () => {
+    const text = [
+      'tenants:',
+      '  - id: acme',
+      '    projects: [{ id: search, name: Search }]',
+      '    users: [{ id: ann, project: search }]',
+      `    keys: [{ id: k, sha256: "${'a'.repeat(64)}", user: ann, endpoints: [/v1/audio/*], priority: -1, previousUntil: "2027-01-01T00:00:00Z" }]`,
+    ].join('\n');
+    expect(desiredOf(parseConfig(text, 'lintel.yaml'), 'test').tenants).toMatchObject([
+      {
+        projects: [{ projectId: 'search', displayName: 'Search' }],
+        users: [{ userId: 'ann', projectId: 'search' }],
+        keys: [
+          {
+            keyId: 'k',
+            userId: 'ann',
+            projectId: 'search',
+            endpoints: ['/v1/audio/*'],
+            priority: -1,
+            previousUntilMs: Date.UTC(2027, 0, 1),
+          },
+        ],
+      },
+    ]);
+  });
+
+  test('projects, users and endpoints that are not there are named with their lines and what was meant', () => {
+    const text = [
+      'tenants:',
+      '  - id: acme',
+      '    projects:',
+      '      - id: search',
+      '      - id: ads',
+      '    users:',
+      '      - id: ann',
+      '        project: serach',
+      '      - id: bob',
+      '        project: ads',
+      '    keys:',
+      '      - id: k',
+      `        sha256: "${'a'.repeat(64)}"`,
+      '        user: anne',
+      '      - id: l',
+      `        sha256: "${'b'.repeat(64)}"`,
+      '        user: bob',
+      '        project: search',
+    ].join('\n');
+    expect(problemsOf(text).map(({ line, message }) => [line, message])).toEqual([
+      [8, 'tenant "acme" has no project "serach"; did you mean "search"?'],
+      [14, 'tenant "acme" has no user "anne"; did you mean "ann"?'],
+      [18, 'user "bob" is of project "ads"; leave the project out, or take another user'],
+    ]);
+    const scoped = `${text.slice(0, text.indexOf('        user: anne'))}        endpoints: [/v1/chat/completion]\n        priorty: 1`;
+    expect(problemsOf(scoped.replace('serach', 'search'))).toMatchObject([
+      { line: 14, message: expect.stringContaining('did you mean "/v1/chat/completions"?') },
+      { line: 15, suggestion: 'did you mean "priority"?' },
+    ]);
+  });
+
   test('limits become one each, named by what they are', () => {
     const limits = [
       { requests: { minute: 60, day: 1000 }, per: ['user'] },

@@ -1,4 +1,4 @@
-import { isSubjectId } from '#libs/contracts';
+import { endpointProblem, isSubjectId } from '#libs/contracts';
 import { z } from 'zod';
 import { pricesSchema } from './desired-prices.ts';
 import { modelRouteSchema } from './model-route-schema.ts';
@@ -69,13 +69,36 @@ const limit = z
     `must bound something: ${limitMetrics.join(', ')} (each by second, minute, hour or day), concurrent or maxTokens`,
   );
 
+const endpoint = z.string().superRefine((pattern, context) => {
+  const problem = endpointProblem(pattern);
+  if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+});
+
+const project = z.strictObject({ id, name: z.string().default('') });
+
+const user = z.strictObject({
+  id,
+  name: z.string().default(''),
+  /** Of this document; none is of the whole tenant. */
+  project: id.optional(),
+});
+
 const key = z.strictObject({
   id,
   /** The key itself never stands in a file: its sha256 does. `lintel key hash` prints it. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits: the sha256 of the key'),
   name: z.string().default(''),
+  /** Of this document. */
+  project: id.optional(),
+  user: id.optional(),
   models: z.array(z.string().min(1)).default([]),
+  /** Paths of the gateway; "/v1/audio/*" is all below. None is all. */
+  endpoints: z.array(endpoint).max(64).default([]),
+  /** Band of its requests where flow control is on, and the highest that they may ask for. */
+  priority: z.int().min(-8).max(8).optional(),
   expires: z.iso.datetime({ offset: true }).optional(),
+  /** Where `sha256` is another key than before: how long the one before works. */
+  previousUntil: z.iso.datetime({ offset: true }).optional(),
   /** For this key, beside the tenant's. */
   limits: z.array(limit).default([]),
 });
@@ -83,6 +106,8 @@ const key = z.strictObject({
 const tenant = z.strictObject({
   id,
   name: z.string().default(''),
+  projects: z.array(project).default([]),
+  users: z.array(user).default([]),
   keys: z.array(key).default([]),
   limits: z.array(limit).default([]),
 });
