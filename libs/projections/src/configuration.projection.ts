@@ -131,6 +131,9 @@ function tenantEvent({ type, data }: TypedEvent, commit: JudgedCommit, common: R
       expires_at: issued.expiresAtMs === 0 ? null : issued.expiresAtMs,
       revoked: false,
     });
+  } else if (type === 'KeyRotated') {
+    const { keyId, keyHash } = data as tenancy.KeyRotated;
+    changes.patch(keyTable, { ...common, tenant_id: commit.subject.id, key_id: keyId, key_hash: keyHash });
   } else if (type === 'KeyRevoked') {
     const { keyId, reason } = data as tenancy.KeyRevoked;
     const key = { tenant_id: commit.subject.id, key_id: keyId };

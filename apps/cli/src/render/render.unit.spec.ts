@@ -343,7 +343,17 @@ describe('state', () => {
   const answer: StateAnswer = {
     durability: 'disk',
     at: { seq: 3, storedAtMs: 0 },
-    state: { replicas: [entry], policies: [], modelRoutes: [], tenants: [], keys: [], configurations: [] },
+    state: {
+      replicas: [entry],
+      policies: [],
+      modelRoutes: [],
+      projects: [],
+      users: [],
+      adminKeys: [],
+      tenants: [],
+      keys: [],
+      configurations: [],
+    },
   };
 
   test('by kind', () => {

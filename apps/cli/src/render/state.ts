@@ -6,14 +6,27 @@ import { blocks, clean, plural, short } from './text.ts';
 import { time } from './units.ts';
 
 const valueLengthMax = 60;
-const kinds: readonly StateKind[] = ['replicas', 'policies', 'modelRoutes', 'tenants', 'keys', 'configurations'];
+const kinds: readonly StateKind[] = [
+  'replicas',
+  'policies',
+  'modelRoutes',
+  'tenants',
+  'projects',
+  'users',
+  'keys',
+  'adminKeys',
+  'configurations',
+];
 /** Fields shown of each kind, in this order; --json has all. */
 const fieldsShown: Readonly<Record<StateKind, readonly string[]>> = {
   replicas: ['url', 'engine', 'models', 'role', 'draining', 'ejected', 'source'],
   policies: ['models', 'lockedStrategy', 'defaultProfile', 'profiles', 'source'],
   modelRoutes: ['models', 'tenants', 'shares', 'fallbacks', 'source'],
   tenants: ['displayName', 'source'],
-  keys: ['displayName', 'models', 'expiresAtMs', 'revoked'],
+  projects: ['displayName', 'source'],
+  users: ['displayName', 'projectId', 'source'],
+  keys: ['displayName', 'projectId', 'userId', 'models', 'endpoints', 'priority', 'expiresAtMs', 'revoked'],
+  adminKeys: ['displayName', 'expiresAtMs', 'revoked'],
   configurations: ['source', 'contentHash', 'changes'],
 };
 

@@ -4,7 +4,17 @@ import type { DecodedCommit, DecodedEvent } from '#libs/event-log';
 import type { Json } from './json.ts';
 import { enumName } from './json.ts';
 
-export const stateKinds = ['replicas', 'policies', 'modelRoutes', 'tenants', 'keys', 'configurations'] as const;
+export const stateKinds = [
+  'replicas',
+  'policies',
+  'modelRoutes',
+  'tenants',
+  'projects',
+  'users',
+  'keys',
+  'adminKeys',
+  'configurations',
+] as const;
 export type StateKind = (typeof stateKinds)[number];
 
 /** One thing as the log says it is, and the commit that last changed it. */
@@ -23,14 +33,7 @@ export type FleetState = Readonly<Record<StateKind, ReadonlyMap<string, StateEnt
 type Mutable = Record<StateKind, Map<string, StateEntry>>;
 
 export function emptyFleetState(): FleetState {
-  return {
-    replicas: new Map(),
-    policies: new Map(),
-    modelRoutes: new Map(),
-    tenants: new Map(),
-    keys: new Map(),
-    configurations: new Map(),
-  };
+  return Object.fromEntries(stateKinds.map((kind) => [kind, new Map()])) as unknown as FleetState;
 }
 
 interface Edit {
@@ -69,11 +72,16 @@ function modelRouteFields({ route: given, source }: route.ModelRouteSet): Record
 }
 
 function keyFields(data: tenancy.KeyIssued): Record<string, Json> {
-  const { tenantId, displayName, models, expiresAtMs, keyHash } = data;
+  const { tenantId, displayName, models, expiresAtMs, keyHash, projectId, userId, endpoints, priority, source } = data;
   return {
     tenantId,
     displayName,
+    projectId,
+    userId,
     models,
+    endpoints,
+    priority: priority ?? null,
+    source,
     expiresAtMs: expiresAtMs === 0 ? null : expiresAtMs,
     keyHash,
     revoked: false,
@@ -113,12 +121,35 @@ function apply({ type, data }: DecodedEvent, id: string, edit: Edit): void {
       return edit.merge('tenants', id, { limits: limits ?? [] });
     }
     case 'TenantRemoved':
-      edit.dropAll('keys', `${id}/`);
+      for (const kind of ['keys', 'users', 'projects'] as const) edit.dropAll(kind, `${id}/`);
       return edit.drop('tenants', id);
     case 'KeyIssued':
       return edit.put('keys', keyId, keyFields(data as tenancy.KeyIssued));
     case 'KeyRevoked':
       return edit.patch('keys', keyId, { revoked: true, revokeReason: reason });
+    case 'KeyRotated': {
+      const { keyHash, previousUntilMs } = data as tenancy.KeyRotated;
+      return edit.patch('keys', keyId, { keyHash, previousUntilMs });
+    }
+    case 'ProjectRegistered': {
+      const { projectId, displayName, source } = data as tenancy.ProjectRegistered;
+      return edit.put('projects', `${id}/${projectId}`, { tenantId: id, displayName, source });
+    }
+    case 'ProjectRemoved':
+      return edit.drop('projects', `${id}/${(data as tenancy.ProjectRemoved).projectId}`);
+    case 'UserRegistered': {
+      const { userId, projectId, displayName, source } = data as tenancy.UserRegistered;
+      return edit.put('users', `${id}/${userId}`, { tenantId: id, projectId, displayName, source });
+    }
+    case 'UserRemoved':
+      return edit.drop('users', `${id}/${(data as tenancy.UserRemoved).userId}`);
+    case 'AdminKeyIssued': {
+      const { keyId: adminKeyId, displayName, expiresAtMs, keyHash } = data as tenancy.AdminKeyIssued;
+      const expires = expiresAtMs === 0 ? null : expiresAtMs;
+      return edit.put('adminKeys', adminKeyId, { displayName, expiresAtMs: expires, keyHash, revoked: false });
+    }
+    case 'AdminKeyRevoked':
+      return edit.patch('adminKeys', (data as tenancy.AdminKeyRevoked).keyId, { revoked: true, revokeReason: reason });
     case 'ConfigurationApplied': {
       const { contentHash, source, changes } = data as route.ConfigurationApplied;
       return edit.put('configurations', id, { contentHash, source, changes });
@@ -164,13 +195,16 @@ export function stateJson(state: FleetState): StateJson {
     policies: list('policies'),
     modelRoutes: list('modelRoutes'),
     tenants: list('tenants'),
+    projects: list('projects'),
+    users: list('users'),
     keys: list('keys'),
+    adminKeys: list('adminKeys'),
     configurations: list('configurations'),
   };
 }
 
 /** Raised when `evolveFleet` folds the same commits into something else: older snapshots are then thrown away. */
-export const fleetFoldVersion = 3;
+export const fleetFoldVersion = 4;
 
 /** The state that `stateJson` told. @throws TypeError where it did not */
 export function fleetStateFromJson(json: StateJson): FleetState {
@@ -180,7 +214,10 @@ export function fleetStateFromJson(json: StateJson): FleetState {
     policies: map('policies'),
     modelRoutes: map('modelRoutes'),
     tenants: map('tenants'),
+    projects: map('projects'),
+    users: map('users'),
     keys: map('keys'),
+    adminKeys: map('adminKeys'),
     configurations: map('configurations'),
   };
 }
