@@ -92,7 +92,14 @@ test('L4 a projecting process killed in the middle of its batches, again and aga
   }
   child = project();
   await eventually(
-    async () => expect((await seqs()).sort()).toEqual([framesWritten, commitsWritten, commitsWritten, commitsWritten]),
+    async () =>
+      expect((await seqs()).sort()).toEqual([
+        framesWritten,
+        framesWritten,
+        commitsWritten,
+        commitsWritten,
+        commitsWritten,
+      ]),
     30_000,
   );
   await expectFold();

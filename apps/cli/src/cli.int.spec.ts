@@ -42,6 +42,62 @@ const replayed = {
   durationMs: 5,
 };
 
+const used = {
+  durability: 'disk',
+  atSeq: 40,
+  by: ['tenant', 'end-user'],
+  sinceMs: 0,
+  untilMs: 3_600_000,
+  items: [
+    {
+      group: { tenant: 'acme', 'end-user': '=cmd(),"x"' },
+      requests: 3,
+      served: 2,
+      promptTokens: 100,
+      cachedTokens: 4,
+      completionTokens: 7,
+      unpriced: 1,
+      costs: [
+        { currency: 'EUR', nano: '12500000000000000001' },
+        { currency: 'USD', nano: '100000000' },
+      ],
+    },
+    {
+      group: { tenant: 'new', 'end-user': '' },
+      requests: 1,
+      served: 1,
+      promptTokens: 5,
+      cachedTokens: 0,
+      completionTokens: 1,
+      unpriced: 1,
+      costs: [],
+    },
+  ],
+};
+
+describe('usage', () => {
+  test('as a table: exact sums, and what is not known is not 0', async () => {
+    api.replies = { 'GET /api/v1/usage': { json: used } };
+    const { code, out } = await ask('usage', '--by', 'tenant,end-user', '--since', '7d', '--tenant', 'acme');
+    expect(last().url).toBe('/api/v1/usage?by=tenant%2Cend-user&since=7d&tenant=acme');
+    expect(code).toBe(0);
+    expect(out).toContain('12500000000.000000001 EUR + 0.10 USD + ?');
+    expect(out).toMatch(/new +– .* \?$/m);
+  });
+
+  test('as CSV: a line for each currency, no cost where none is known, no formula', async () => {
+    api.replies = { 'GET /api/v1/usage': { json: used } };
+    const { out } = await ask('usage', '--by', 'tenant,end-user', '--csv');
+    expect(out.split('\r\n')).toEqual([
+      'tenant,end_user,requests,served,prompt_tokens,cached_tokens,completion_tokens,unpriced,cost,currency',
+      `acme,"'=cmd(),""x""",3,2,100,4,7,1,12500000000.000000001,EUR`,
+      `acme,"'=cmd(),""x""",0,0,0,0,0,0,0.10,USD`,
+      'new,,1,1,5,0,1,1,,',
+      '',
+    ]);
+  });
+});
+
 describe('each command asks what the API takes, and answers what it said', () => {
   test('why: with the key of the home', async () => {
     api.replies = { 'GET /api/v1/why/req-1': { json: whyRequest } };

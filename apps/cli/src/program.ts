@@ -10,6 +10,7 @@ import type { Act, Flags } from './commands/command.ts';
 import { addExplain } from './commands/explain.ts';
 import { addLists } from './commands/lists.ts';
 import { addShell } from './commands/shell.ts';
+import { addUsage } from './commands/usage.ts';
 import { addStatus } from './commands/status.ts';
 import { become, standaloneMain, upArguments } from './commands/up.ts';
 import { exitCodeOf, exitCodes } from './exit-codes.ts';
@@ -50,6 +51,7 @@ export function makeProgram(act: Act): Command {
   program.command('up').description('start everything: see lintel up --help').helpOption(false).allowUnknownOption();
   addExplain(program, act);
   addLists(program, act);
+  addUsage(program, act);
   addStatus(program, act);
   addChange(program, act);
   addArchive(program, act);

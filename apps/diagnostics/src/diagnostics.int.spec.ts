@@ -368,12 +368,12 @@ describe('verify', () => {
     await eventually(async () => expect((await api.get('/api/v1/notary')).sealedSeq).toBe(lastSeq));
     await eventually(async () => {
       const { items } = await api.get('/api/v1/projections');
-      expect(items.map(({ lag }: any) => lag)).toEqual([0, 0, 0, 0]);
+      expect(items.map(({ lag }: any) => lag)).toEqual([0, 0, 0, 0, 0]);
     });
     const answer = await api.post('/api/v1/verify', { projections: true });
     expect(answer.projections.filter(({ equal }: any) => !equal)).toEqual([]);
     expect(answer).toMatchObject({ ok: true, lastSeq, sealedThroughSeq: lastSeq, forked: 0, problemsTotal: 0 });
-    expect(answer.projections).toHaveLength(4);
+    expect(answer.projections).toHaveLength(5);
     expect(answer.notes).toEqual([]);
   });
 
@@ -426,6 +426,49 @@ describe('verify', () => {
       { registry },
     );
     expect(forged.report.firstBad).toMatchObject({ seq: 2, rule: 'hash' });
+  });
+});
+
+describe('prices and usage', () => {
+  test('prices are applied as a commit and listed; usage is told by what is asked, as the ledger has it', async () => {
+    const text = `
+prices:
+  currency: USD
+  models:
+    - { model: priced, input: 2, cachedInput: 0.5, output: 8, from: "2026-01-01T00:00:00Z" }
+    - { model: priced, input: 1, output: 4, from: "2100-01-01T00:00:00Z" }
+`;
+    const { changes } = await api.post('/api/v1/apply', text);
+    expect(changes).toMatchObject([{ what: '+ prices of priced' }]);
+    expect((await api.post('/api/v1/apply', text)).changes).toEqual([]);
+    const { items } = await api.get(`/api/v1/prices?minSeq=${changes[0].seq}`);
+    expect(items).toMatchObject([
+      { state: 'to-come', inputNano: 1000, outputNano: 4000 },
+      { model: 'priced', currency: 'USD', state: 'in-force', cachedInputNano: 500, seq: changes[0].seq },
+    ]);
+    const cost = { nano: 5_000_000_001, priceSeq: changes[0].seq, currency: 'USD' };
+    const nowMs = Date.now();
+    await frames.write(
+      recordOf('cost-1', nowMs, [realPick('random', 7)], { tenantId: 'spender', model: 'priced', cost }),
+      recordOf('cost-2', nowMs, [realPick('random', 7)], { tenantId: 'spender', model: 'priced', cost }),
+      recordOf('cost-3', nowMs, [realPick('random', 7)], { tenantId: 'spender', model: 'free' }),
+    );
+    await eventually(async () => {
+      expect(await api.get('/api/v1/usage?by=tenant,model&tenant=spender&since=1h')).toMatchObject({
+        by: ['tenant', 'model'],
+        items: [
+          { group: { tenant: 'spender', model: 'free' }, requests: 1, unpriced: 1, costs: [], promptTokens: 188 },
+          {
+            group: { tenant: 'spender', model: 'priced' },
+            requests: 2,
+            unpriced: 0,
+            costs: [{ currency: 'USD', nano: '10000000002' }],
+          },
+        ],
+      });
+    });
+    expect((await api.call('GET', '/api/v1/usage?by=planet')).status).toBe(400);
+    expect((await api.call('GET', '/api/v1/usage?by=day,day')).status).toBe(400);
   });
 });
 

@@ -6,6 +6,7 @@ import { CommandsController } from './http/commands.controller.ts';
 import { ExplainController } from './http/explain.controller.ts';
 import { HealthController } from './http/health.controller.ts';
 import { ListsController } from './http/lists.controller.ts';
+import { UsageController } from './http/usage.controller.ts';
 import { NotaryController } from './rpc/notary.controller.ts';
 import { ADMIN_KEY, BOARD, CORE } from './tokens.ts';
 
@@ -15,7 +16,14 @@ export class DiagnosticsModule {
   static of(core: Core, board: HealthBoard, adminKey: string): DynamicModule {
     return {
       module: DiagnosticsModule,
-      controllers: [HealthController, ExplainController, ListsController, CommandsController, NotaryController],
+      controllers: [
+        HealthController,
+        ExplainController,
+        ListsController,
+        UsageController,
+        CommandsController,
+        NotaryController,
+      ],
       providers: [
         { provide: CORE, useValue: core },
         { provide: BOARD, useValue: board },

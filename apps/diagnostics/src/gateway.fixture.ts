@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { route, tenancy } from '#libs/contracts';
 import { EventRegistry } from '#libs/contracts';
 import { configuration, policy, replica } from '#libs/domain/route';
-import { tenant } from '#libs/domain/tenancy';
+import { priceBookId, prices, tenant } from '#libs/domain/tenancy';
 import type { Broker, Decider, DomainEvent, Handled } from '#libs/event-log';
 import { CommandHandler } from '#libs/event-log';
 import { systemEnvironment } from '#libs/kernel';
@@ -97,6 +97,12 @@ class DecidersController {
   issue(@Payload() command: tenancy.IssueKey, @Ctx() context: MessageContext): Promise<object> {
     const { $typeName: _, ...issue } = command;
     return this.run(tenant, command.tenantId, { type: 'IssueKey', ...issue }, context);
+  }
+
+  @MessagePattern('tenancy.SetPrices')
+  setPrices(@Payload() command: tenancy.SetPrices, @Ctx() context: MessageContext): Promise<object> {
+    const { currency, prices: list, source } = command;
+    return this.run(prices, priceBookId, { type: 'SetPrices', currency, prices: list, source }, context);
   }
 
   @MessagePattern('tenancy.RevokeKey')

@@ -339,6 +339,6 @@ describe('the database', () => {
     expect((await api.call('GET', '/ready')).status).toBe(200);
     expect((await api.get('/api/v1/projections')).note).toContain('the database is not ready');
     door.reopen();
-    await eventually(async () => expect((await api.get('/api/v1/projections')).items).toHaveLength(4), 20_000);
+    await eventually(async () => expect((await api.get('/api/v1/projections')).items).toHaveLength(5), 20_000);
   });
 });

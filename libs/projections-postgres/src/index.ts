@@ -11,6 +11,8 @@ export { eventProjections, frameProjections, projections } from './projections.t
 export type { RequestQuery, RequestRecord, RequestSummary } from './requests.reader.ts';
 export { RequestsReader } from './requests.reader.ts';
 export type * from './rows.ts';
+export type { UsageDimension, UsageQuery, UsageRow } from './usage.reader.ts';
+export { usageDimensions, usageRowsMax, UsageReader } from './usage.reader.ts';
 export type { PostgresProjectionStoreOptions } from './store.ts';
 export { PostgresProjectionStore } from './store.ts';
 export type { EqualsFoldOptions, FoldComparison, RowDifference, TableComparison } from './equals-fold.ts';

@@ -1,5 +1,5 @@
 import type { Generation, Projection } from '#libs/projections';
-import { cursorTable, requestTable } from '#libs/projections';
+import { cursorTable, requestTable, usageTable } from '#libs/projections';
 import type { Database } from './database.ts';
 import { dayMs, partitionStatement, quote, schemaName } from './ddl.ts';
 
@@ -14,6 +14,10 @@ export async function seedFromLive(
   firstSeq: number,
 ): Promise<void> {
   if (projection.source !== 'frames') return;
+  if (projection.tables.includes(usageTable)) {
+    await takeOver(database, projection, generation);
+    return;
+  }
   const { name, version, generation: number } = generation;
   await database.transaction(async (client) => {
     const { rows: live } = await client.query<{ version: number; schema_name: string; seq: number }>(
@@ -48,6 +52,30 @@ export async function seedFromLive(
     await client.query(
       `update lintel.projection set seq = $4 where name = $1 and version = $2 and generation = $3 and seq = 0`,
       [name, version, number, firstSeq - 1],
+    );
+  });
+}
+
+/**
+ * Sums cannot be parted by the frames that they came from: of a ledger whose first frames are gone all is taken over as it stands, and the
+ * fold goes on from there. So a rebuild never loses what was spent.
+ */
+async function takeOver(database: Database, projection: Projection, generation: Generation): Promise<void> {
+  const { name, version, generation: number } = generation;
+  await database.transaction(async (client) => {
+    const { rows: live } = await client.query<{ version: number; schema_name: string; seq: number }>(
+      `select version, schema_name, seq from lintel.projection where name = $1 and phase = 'live' for update`,
+      [name],
+    );
+    if (live[0] === undefined || live[0].version !== version) return;
+    const from = quote(live[0].schema_name);
+    const to = quote(schemaName(name, version, number));
+    for (const table of projection.tables) {
+      await client.query(`insert into ${to}.${quote(table.name)} select * from ${from}.${quote(table.name)}`);
+    }
+    await client.query(
+      `update lintel.projection set seq = $4 where name = $1 and version = $2 and generation = $3 and seq = 0`,
+      [name, version, number, live[0].seq],
     );
   });
 }

@@ -25,4 +25,6 @@ export { singleRecordFrame } from './single-record.ts';
 export type { Generation, Halt, Move, Opened, ProjectionStore } from './store.ts';
 export type { ColumnKind, JsonValue, Row, Table, Value } from './table.ts';
 export { keyText } from './table.ts';
+export { ledgerSourceTable } from './seen-frames.ts';
+export { openUsageTable, usage, usageTable } from './usage.projection.ts';
 export { normalize } from './value.ts';

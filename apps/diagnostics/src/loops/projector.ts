@@ -21,6 +21,7 @@ import {
   RequestsReader,
   resetProjections,
   TenantsReader,
+  UsageReader,
 } from '#libs/projections-postgres';
 import { limits } from '../limits.ts';
 
@@ -43,6 +44,7 @@ export interface Readers {
   readonly replicas: ReplicasReader;
   readonly requests: RequestsReader;
   readonly tenants: TenantsReader;
+  readonly usage: UsageReader;
 }
 
 /** Keeps Postgres following the log: migrations at start, one projector for each projection, old rows dropped in time. */
@@ -73,6 +75,7 @@ export class Projector {
       replicas: new ReplicasReader(database),
       requests: new RequestsReader(database),
       tenants: new TenantsReader(database),
+      usage: new UsageReader(database),
     };
   }
 

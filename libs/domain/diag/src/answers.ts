@@ -191,6 +191,33 @@ export interface ReplicaLive {
   readonly lastError: string;
 }
 
+/** One group of the ledger. */
+export interface UsageItem {
+  /** By the names that were asked for. */
+  readonly group: Readonly<Record<string, string>>;
+  readonly requests: number;
+  /** Answered by a replica. */
+  readonly served: number;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+  /** Served at a cost that nobody knows: it is in none of the costs. */
+  readonly unpriced: number;
+  /** Billionths, as whole numbers that may be longer than a double holds. */
+  readonly costs: readonly { readonly currency: string; readonly nano: string }[];
+}
+
+export interface UsageAnswer extends Durable {
+  /** The frame up to which the ledger has counted. */
+  readonly atSeq: number;
+  readonly by: readonly string[];
+  /** Whole hours. */
+  readonly sinceMs: number;
+  readonly untilMs: number;
+  readonly items: readonly UsageItem[];
+  readonly note?: string;
+}
+
 /** A price of a model, in billionths of the currency. */
 export interface PriceItem {
   readonly model: string;

@@ -25,6 +25,8 @@ export type {
   RequestItem,
   StateAnswer,
   TenantItem,
+  UsageAnswer,
+  UsageItem,
   VerifyAnswer,
   VerifyPart,
   WhyAnswer,
