@@ -75,7 +75,7 @@ function project(): ChildProcess {
   });
 }
 
-test('L4 a projecting process killed in the middle of its batches, again and again, leaves rows that are the fold of the log', async () => {
+test('L4 L55 a projecting process killed in the middle of its batches, again and again, leaves rows that are the fold of the log', async () => {
   await write();
   const checkpoints = new CheckpointsReader(database);
   const seqs = async (): Promise<number[]> => (await checkpoints.list()).map(({ seq }) => seq);

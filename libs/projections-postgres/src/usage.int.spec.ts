@@ -104,7 +104,7 @@ afterAll(async () => {
   await postgres.stop();
 });
 
-test('L54 the server killed under the projector, frames twice: the ledger is the sum of the records', async () => {
+test('L55 the server killed under the projector, frames twice: the ledger is the sum of the records', async () => {
   await write(60);
   // What a server without a flush may lose at a kill is not the matter here.
   await caughtUp();
@@ -124,7 +124,7 @@ test('L54 the server killed under the projector, frames twice: the ledger is the
   );
 });
 
-test('L54 built anew it is the same; where the stream no longer holds the first frames, nothing of them is lost', async () => {
+test('L55 built anew it is the same; where the stream no longer holds the first frames, nothing of them is lost', async () => {
   await rebuild({ database, projection: usage, source: frames });
   expect(sums(await report('model'))).toEqual(Object.fromEntries(truth));
   const cut = {

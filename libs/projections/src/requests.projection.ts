@@ -8,13 +8,8 @@ import { cutFrame } from './frame-cutter.ts';
 import { cursorTable, FrameCursors, gapTable } from './frame-cursors.ts';
 import type { Fold, Projection, StateRows } from './projection.ts';
 import type { FrameFacts, RecordFacts } from './record-facts.ts';
+import { bootIdLengthMax, receivedAtMsOf } from './received-at.ts';
 import type { Row, Table } from './table.ts';
-
-/** A time outside this window around the frame's storage is a broken clock's; the frame's own time stands in. */
-const receivedBeforeStoredMsMax = 40 * 86_400_000;
-const receivedAfterStoredMsMax = 86_400_000;
-
-const bootIdLengthMax = 64;
 
 export const requestTable: Table = {
   name: 'request',
@@ -72,11 +67,9 @@ const reached = (ms: number | null): number | null => (ms !== null && ms > 0 ? m
 
 function requestRow(frame: FrameFacts, frameKey: number, index: number, stored: StoredFrame): Row {
   const facts = frame.records[index] as RecordFacts;
-  const sinceStoredMs = facts.receivedAtMs - stored.storedAtMs;
-  const plausible = -receivedBeforeStoredMsMax < sinceStoredMs && sinceStoredMs < receivedAfterStoredMsMax;
   return {
     request_id: facts.requestId,
-    received_at: Math.trunc(plausible ? facts.receivedAtMs : stored.storedAtMs),
+    received_at: receivedAtMsOf(facts.receivedAtMs, stored.storedAtMs),
     gateway_id: frame.gatewayId,
     boot_id: frame.bootId,
     frame_seq: frame.frameSeq,

@@ -118,13 +118,15 @@ function attempt(reader: BinaryReader, facts: UsageFacts): void {
   const end = reader.uint32() + reader.pos;
   let how: number = route.AttemptEnd.UNSPECIFIED;
   let firstByteMs = 0;
+  let role: number = route.ReplicaRole.COMBINED;
   while (reader.pos < end) {
     const [field, wire] = reader.tag();
     if (field === 4 && wire === WireType.Bit64) firstByteMs = reader.double();
     else if (field === 6 && wire === WireType.Varint) how = reader.int32();
+    else if (field === 45 && wire === WireType.Varint) role = reader.int32();
     else reader.skip(wire, field);
   }
-  if (hasAnswered(how, firstByteMs)) facts.answered = true;
+  if (hasAnswered(how, firstByteMs, role)) facts.answered = true;
 }
 
 function usage(reader: BinaryReader, facts: UsageFacts): void {

@@ -205,7 +205,7 @@ const hourOf = (atMs: number): number => Math.floor(atMs / hourMs) * hourMs;
 
 /**
  * The ledger: what each tenant, project, key, user and model used and what it cost, as the sum of the request records, each counted once
- * (L54). Sums are whole numbers.
+ * (L55). Sums are whole numbers.
  */
 export const usage: Projection<StoredFrame> = {
   name: 'usage',

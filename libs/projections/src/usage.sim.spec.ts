@@ -195,7 +195,7 @@ const textOf = (sums: Record<string, Sum>): string =>
 const seeds = 300;
 
 describe('the ledger', () => {
-  test(`L54 is the sum of the records, each once, whatever comes late, twice or in between crashes (${seeds} seeds)`, async () => {
+  test(`L55 is the sum of the records, each once, whatever comes late, twice or in between crashes (${seeds} seeds)`, async () => {
     let unpriced = 0n;
     for (let seed = 1; seed <= seeds; seed++) {
       const [sums, made] = await project(seed, usage);
