@@ -8,7 +8,7 @@ import type { Broker } from '#libs/event-log';
 import { FileSnapshotStore } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
 import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
-import type { DesiredConfiguration } from '#libs/nest-kit';
+import type { DesiredConfiguration, EdgeConfig } from '#libs/nest-kit';
 import { CodedRpcFilter, LintelTransport, nestLogger, ProblemFilter } from '#libs/nest-kit';
 import type { Logger } from '#libs/observability';
 import { createRegistry } from '#libs/observability';
@@ -23,6 +23,7 @@ import type { ConfigurationOrigin } from './control/reconciler.ts';
 import { Reconciler } from './control/reconciler.ts';
 import { noRecording, startRecording } from './control/recording.ts';
 import { Shutdown } from './control/shutdown.ts';
+import { exposeEdge, startEdge } from './edge/index.ts';
 import type { Fleet } from './fleet/fleet.ts';
 import { LiveFleet } from './fleet/live-fleet.ts';
 import { exposeReplicas } from './fleet/replica-metrics.ts';
@@ -30,6 +31,7 @@ import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listen } from './http-server.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
 import { createDataPlane } from './serve/data-plane.ts';
+import { serveLimits } from './serve/limits.ts';
 import { trustOf } from './upstream-trust.ts';
 
 export interface GatewayOptions {
@@ -53,6 +55,8 @@ export interface GatewayOptions {
   readonly streamUsage?: boolean;
   /** Decision records; default true. */
   readonly recording?: boolean;
+  /** Encryption, HTTP/2, proxies, browsers; default: none of it. */
+  readonly edge?: EdgeConfig | undefined;
 }
 
 export interface RunningGateway {
@@ -83,6 +87,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const registry = new EventRegistry();
   const metrics = createRegistry('gateway');
   const nowMs = (): number => environment.clock.monotonicMs();
+  const edge = await startEdge({ config: options.edge, environment, say, idleMs: serveLimits.clientKeepAliveMs });
+  exposeEdge(edge, metrics);
   const recording =
     options.recording === false
       ? noRecording
@@ -121,6 +127,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     compat,
     trust,
     streamUsage: options.streamUsage ?? true,
+    edge,
     quotas,
   });
   let answering = false;
@@ -136,18 +143,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const servers = new Set<Server>();
   const app = await NestFactory.create<NestFastifyApplication>(
     GatewayModule.of({ commands, folds, fleet, environment, health, metrics }),
-    fastifyBehind(() => dataPlane, servers),
+    fastifyBehind(() => dataPlane, servers, edge.front),
     { logger: nestLogger(logger), abortOnError: false },
   );
   app.useGlobalFilters(new ProblemFilter());
   const transport = new LintelTransport({ responder: broker.responder, queue: 'gateway' });
   const messages = app.connectMicroservice({ strategy: transport }, { deferInitialization: true });
   messages.useGlobalFilters(new CodedRpcFilter());
-  const listener = dataPlane.front.tcpServer();
+  const listener = edge.front?.listener ?? dataPlane.front.tcpServer();
   let port: number;
   try {
     port = await listen(app, listener, host, options.port);
   } catch (error) {
+    edge.front?.close();
     await app.close().catch(() => {});
     await recording.stop();
     throw error;
@@ -182,7 +190,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (bringUp.missing !== undefined) say(`serving without: ${bringUp.missing} (${bringUp.lastError})`);
 
   const reconciler = new Reconciler(commands, folds, broker.log, environment, `reconciler:${instance}`, say);
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const url = `${edge.tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   logger.info({ url, instance, broker: broker.description }, 'gateway is listening');
   return {
     url,
@@ -194,7 +202,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
         {
           name: 'drain',
           limitMs: controlLimits.drainMsMax + 1_000,
-          stop: () => dataPlane.drain(controlLimits.drainMsMax),
+          stop: () => {
+            edge.front?.drain();
+            return dataPlane.drain(controlLimits.drainMsMax);
+          },
         },
         { name: 'bring-up', stop: async () => bringUp.stop() },
         { name: 'quotas', stop: () => quotas.stop() },
@@ -213,6 +224,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
               server.close();
             }
             dataPlane.front.destroyAll();
+            edge.front?.close();
             await Promise.all([closed, gone]);
           },
         },

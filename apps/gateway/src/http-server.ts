@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
+import type { EdgeFront } from './edge/index.ts';
 import type { DataPlane } from './serve/data-plane.ts';
 import { serverOptions } from './serve/client-errors.ts';
 
@@ -12,12 +13,14 @@ import { serverOptions } from './serve/client-errors.ts';
  * Fastify on a server that listens nowhere: it gets the connections on which a request comes that is not the data plane's. What else comes
  * on them goes first to the data plane, as everywhere.
  */
-export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>): FastifyAdapter {
+export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>, front?: EdgeFront): FastifyAdapter {
   const serverFactory = (nest: RequestListener): Server => {
     const first = dataPlane();
-    const server = createServer(serverOptions, (req, res) => {
+    const serve: RequestListener = (req, res) => {
       if (!first.handle(req, res)) nest(req, res);
-    });
+    };
+    const server = createServer(serverOptions, serve);
+    front?.behind({ http1: (socket) => first.front.accept(socket), serve });
     first.attach(server);
     servers.add(server);
     return server;

@@ -5,6 +5,7 @@ import { createLogger, startTracing } from '#libs/observability';
 import { startGateway } from './index.ts';
 import { ConfigurationFile, readConfigurationFile } from './process/configuration-file.ts';
 import { connectPatiently } from './process/connect.ts';
+import { edgeOf } from './process/edge-options.ts';
 import { parseOptions } from './process/options.ts';
 
 const portDefault = 8080;
@@ -41,10 +42,11 @@ async function main(): Promise<void> {
   if (env.otlpEndpoint !== undefined) {
     started.push(startTracing({ service: 'lintel-gateway', version, endpoint: env.otlpEndpoint }));
   }
+  const edge = edgeOf(options.edge, loaded?.config);
   await makeHome(options.home);
   const broker = await connectPatiently(
     options,
-    { host, port },
+    { host, port, edge },
     environment,
     (line) => logger.info(line),
     stopping.signal,
@@ -63,6 +65,7 @@ async function main(): Promise<void> {
     recording: options.recording,
     upstreamCa: options.upstreamCa === undefined ? undefined : await readCa(options.upstreamCa),
     streamUsage: options.streamUsage,
+    edge,
   });
   started.push(() => gateway.stop());
   if (options.config === undefined || loaded === undefined || stopping.signal.aborted) return;

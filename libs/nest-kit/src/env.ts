@@ -41,6 +41,20 @@ export const env = {
   get instance(): string | undefined {
     return read('LINTEL_INSTANCE');
   },
+  /** PEM files of the gateway's certificate and key, and of authorities that certify its clients. */
+  get tlsCert(): string | undefined {
+    return read('LINTEL_TLS_CERT');
+  },
+  get tlsKey(): string | undefined {
+    return read('LINTEL_TLS_KEY');
+  },
+  get tlsClientCa(): string | undefined {
+    return read('LINTEL_TLS_CLIENT_CA');
+  },
+  /** Networks of proxies that are believed, with commas between them. */
+  get trustedProxies(): string | undefined {
+    return read('LINTEL_TRUSTED_PROXIES');
+  },
   get configFile(): string | undefined {
     return read('LINTEL_CONFIG');
   },

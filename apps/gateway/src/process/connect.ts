@@ -2,6 +2,7 @@ import { EventRegistry } from '#libs/contracts';
 import type { Broker } from '#libs/event-log';
 import { natsBroker } from '#libs/event-log-nats';
 import type { Environment } from '#libs/kernel';
+import type { EdgeConfig } from '#libs/nest-kit';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
 import type { ProcessOptions } from './options.ts';
 import { waitingServer } from './waiting-server.ts';
@@ -15,7 +16,7 @@ const retryMsMax = 5_000;
  */
 export async function connectPatiently(
   options: ProcessOptions,
-  at: { host: string; port: number },
+  at: { host: string; port: number; edge?: EdgeConfig },
   environment: Environment,
   log: (line: string) => void,
   stopped: AbortSignal,
@@ -41,7 +42,7 @@ export async function connectPatiently(
         if (errorText(thrown) !== lastError) log(`${errorText(thrown)}; waiting for it`);
         lastError = errorText(thrown);
       }
-      waiting ??= await waitingServer(at.host, at.port, () => lastError);
+      waiting ??= await waitingServer(at, environment, () => lastError);
       await environment.timers.sleep(delayMs);
       if (stopped.aborted) throw new CodedError('STOPPED', 'stopped while waiting for the broker');
     }

@@ -2,6 +2,8 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { env } from '#libs/nest-kit';
+import type { EdgeFlags, EdgeFlagsRead } from './edge-options.ts';
+import { addEdgeFlags, edgeFlags } from './edge-options.ts';
 
 /** What the process was told by its flags, or by the environment where a flag is missing. Undefined: the configuration file decides. */
 export interface ProcessOptions {
@@ -20,9 +22,10 @@ export interface ProcessOptions {
   /** File of authorities for replicas behind https. */
   readonly upstreamCa: string | undefined;
   readonly streamUsage: boolean;
+  readonly edge: EdgeFlags;
 }
 
-interface Flags {
+interface Flags extends EdgeFlagsRead {
   natsUrl?: string;
   natsUser?: string;
   config?: string;
@@ -66,6 +69,7 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
     )
     .option('--no-stream-usage', 'do not ask engines for the usage of streams where clients do not')
     .allowExcessArguments(false);
+  addEdgeFlags(program);
   if (write !== undefined) program.exitOverride().configureOutput({ writeErr: write, writeOut: write });
   const flags = program.parse(argv, { from: 'user' }).opts<Flags>();
   const natsUrl = flags.natsUrl ?? env.natsUrl ?? natsUrlDefault;
@@ -86,6 +90,7 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
     recording: flags.recording,
     upstreamCa: flags.upstreamCa,
     streamUsage: flags.streamUsage,
+    edge: edgeFlags(flags),
   };
 }
 

@@ -139,7 +139,9 @@ describe('a process whose broker is not there yet', () => {
       503,
       { error: expect.objectContaining({ code: 'starting' }) },
     ]);
-    await expect(waitingServer('127.0.0.1', port, () => '')).rejects.toMatchObject({ code: 'PORT_TAKEN' });
+    await expect(waitingServer({ host: '127.0.0.1', port }, systemEnvironment, () => '')).rejects.toMatchObject({
+      code: 'PORT_TAKEN',
+    });
     await nats.restart();
     const broker = await connecting;
     expect(broker.connected).toBe(true);

@@ -1,17 +1,24 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
+import type { Environment } from '#libs/kernel';
+import type { EdgeConfig } from '#libs/nest-kit';
+import { startEdge } from '../edge/index.ts';
 import { cannotListen } from '../http-server.ts';
+
+const edgeIdleMs = 10_000;
 
 /**
  * Holds the port while the broker is not there yet, so that probes get the truth: the process lives, it is not ready, and what it
  * waits for. @throws PORT_TAKEN, ADDRESS_UNUSABLE
  */
 export async function waitingServer(
-  host: string,
-  port: number,
+  { host, port, edge: config }: { host: string; port: number; edge?: EdgeConfig | undefined },
+  environment: Environment,
   waitsFor: () => string,
 ): Promise<{ close(): Promise<void> }> {
-  const server = createServer((request, response) => {
+  const { front } = await startEdge({ config, environment, say: () => {}, idleMs: edgeIdleMs });
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
     const path = (request.url ?? '').split('?', 1)[0];
     const [status, body] =
       path === '/health'
@@ -38,18 +45,24 @@ export async function waitingServer(
             ];
     const headers = { 'content-type': 'application/json', 'retry-after': '1', connection: 'close' };
     response.writeHead(status as number, headers).end(JSON.stringify(body));
-  });
+  };
+  const server = createServer(serve);
+  front?.behind({ http1: (socket) => void server.emit('connection', socket), serve });
+  const listener = front?.listener ?? server;
   try {
-    server.listen(port, host);
-    await once(server, 'listening');
+    listener.listen(port, host);
+    await once(listener, 'listening');
   } catch (cause) {
+    front?.close();
     throw cannotListen(cause, host, port);
   }
   return {
     close: async () => {
+      const closed = once(listener, 'close');
+      listener.close();
+      front?.close();
       server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
+      await closed;
     },
   };
 }

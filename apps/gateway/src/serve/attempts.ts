@@ -403,8 +403,9 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     // Of an answer that is still to come nobody knows yet how it ends.
     const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
     appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);
-    this.#asker.charge?.appendHeaders(answer.headers);
     const { response, request } = this.#asker;
+    this.#asker.charge?.appendHeaders(answer.headers);
+    this.#plane.edge.cors?.append(answer.headers, request);
     // It answers before it has read the whole: the rest of the body is read by nobody.
     if (this.#streamed && !request.complete) answer.headers.push('connection', 'close');
     response.writeHead(answer.status, answer.reason, answer.headers);

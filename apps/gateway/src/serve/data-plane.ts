@@ -6,6 +6,9 @@ import { errorCode, errorText } from '#libs/kernel';
 import type { Logger, Registry } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
+import type { Edge } from '../edge/index.ts';
+import { plainEdge } from '../edge/index.ts';
+import { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import { ActiveList } from './active-list.ts';
 import { BodyScanner } from './body/body-scanner.ts';
@@ -53,6 +56,8 @@ export interface DataPlaneOptions {
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
   readonly trust?: SecureContext | undefined;
   readonly upgrades?: Upgrades | undefined;
+  /** Default: no proxy is believed, and no browser is answered. */
+  readonly edge?: Edge | undefined;
   readonly limits?: Partial<ServeLimits>;
   readonly flowLimits?: Partial<FlowLimits>;
 }
@@ -89,6 +94,8 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly picks: Picks;
   readonly selectors: Selectors;
   readonly rates = new RateLimit();
+  readonly edge: Edge;
+  readonly keyGuard = new KeyGuard();
   readonly quotas: QuotaGate | undefined;
   readonly flow: FlowGate;
   readonly hedging: Hedging;
@@ -115,6 +122,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.environment = environment;
     this.logger = options.logger;
     this.open = options.open;
+    this.edge = options.edge ?? plainEdge;
     this.compat = options.compat === 'aibrix';
     this.streamUsage = options.streamUsage ?? true;
     this.quotas = options.quotas === undefined ? undefined : new QuotaGate(options.quotas, this.compat);
@@ -161,6 +169,7 @@ class HttpDataPlane implements DataPlane, Plane {
   handle(request: HttpRequest, response: HttpResponse): boolean {
     const target = targetOf(request.url ?? '');
     if (target === undefined) return false;
+    if (this.edge.cors?.preflight(request, response) === true) return true;
     const exchange = new Exchange(this, request, response, target);
     try {
       this.#serve(exchange, target, request.method ?? '');
@@ -220,6 +229,7 @@ class HttpDataPlane implements DataPlane, Plane {
     if (++this.#sweeps % goneSweeps !== 0) return;
     this.#forgetGone();
     this.flow.forgetIdle();
+    this.keyGuard.sweep(nowMs);
     this.idempotency.sweep(nowMs);
   }
 

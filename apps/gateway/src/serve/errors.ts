@@ -1,5 +1,6 @@
 import { route } from '#libs/contracts';
 import type { BodyProblem } from './body/body-scanner.ts';
+import { acceptedEncodings } from '../edge/decoder.ts';
 import type { Dialect } from './endpoints.ts';
 
 /** How a request is refused: an OpenAI-shaped answer, and what its record says. */
@@ -118,7 +119,18 @@ export const modelTooLate = (bytesMax: number): Refusal => ({
 export const unsupportedEncoding = (encoding: string): Refusal => ({
   status: 415,
   code: 'unsupported_content_encoding',
-  message: `The body is encoded as "${shown(encoding)}". Send it without content-encoding.`,
+  message: `The body is encoded as "${shown(encoding)}". Send it as ${acceptedEncodings}, or without content-encoding.`,
+  outcome: Outcome.REJECTED_BAD_REQUEST,
+  marker: ['x-error-request-body-processing', 'true'],
+  close: true,
+});
+
+export const badEncoding = (bomb: boolean): Refusal => ({
+  status: bomb ? 413 : 400,
+  code: bomb ? 'body_expands_too_much' : 'invalid_content_encoding',
+  message: bomb
+    ? 'The body expands beyond what any text does. Send it without content-encoding.'
+    : 'The body is not what its content-encoding says. Encode it whole, or send it without.',
   outcome: Outcome.REJECTED_BAD_REQUEST,
   marker: ['x-error-request-body-processing', 'true'],
   close: true,
@@ -137,6 +149,15 @@ export const invalidKey = (reason: 'missing' | 'unknown' | 'revoked' | 'expired'
           : `The API key is ${reason}. Ask for a new one.`,
   outcome: Outcome.REJECTED_AUTH,
   marker: ['x-error-user', 'true'],
+});
+
+export const tooManyKeys = (retryAfterS: number): Refusal => ({
+  status: 429,
+  code: 'too_many_failed_keys',
+  message: `Too many unknown API keys came from this address. Try again in ${retryAfterS} s with a key that is known here.`,
+  outcome: Outcome.REJECTED_AUTH,
+  marker: ['x-error-user', 'true'],
+  retryAfterS,
 });
 
 export const modelNotAllowed = (model: string): Refusal => ({

@@ -13,7 +13,9 @@ import { listen, listenToBody } from './listening.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
 import { anthropicErrorBody, errorBody } from './errors.ts';
-import { single } from './headers.ts';
+import { countHeader, single } from './headers.ts';
+import { decoderOf } from '../edge/decoder.ts';
+import type { Decoded, Decoder } from '../edge/decoder.ts';
 import { keyOf } from './keys.ts';
 import type { Charge } from '../quota/index.ts';
 import { costOf } from '../quota/index.ts';
@@ -38,7 +40,7 @@ const never = Number.POSITIVE_INFINITY;
  * One request from its first byte to its record, on the client's side: who asks, what, and the end. `Attempts` is the engines' side.
  * Every path ends in `#finish`, once.
  */
-export class Exchange implements Asker, Listening, Listed, Waiter {
+export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
   place = -1;
   readonly requestId: string;
   readonly account = new Account();
@@ -66,6 +68,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   /** Of a form: its bytes go on as they come, once it is known where to. */
   #form: FormScanner | undefined;
   #formBytes = 0;
+  /** Of a body that comes compressed. */
+  #decoder: Decoder | undefined;
   /** Undefined until the request is routed. */
   #attempts: Attempts | undefined;
 
@@ -112,7 +116,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     account.endUser = (single(headers['user']) ?? '').slice(0, plane.limits.endUserLengthMax);
     if (!this.#readTimeout(headers['x-request-timeout-ms'])) return this.refuse(errors.invalidTimeout);
     if (plane.open) return true;
-    const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs);
+    const addressOf = (): string => plane.edge.addresses.of(this.request);
+    const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs, plane.keyGuard, addressOf);
     if ('refusal' in found) return this.refuse(found.refusal);
     this.#key = found.key;
     account.tenantId = found.key.tenantId;
@@ -148,8 +153,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     const { limits } = this.#plane;
     const encoding = headers['content-encoding'];
     if (encoding !== undefined && encoding !== 'identity' && encoding !== '') {
-      this.refuse(errors.unsupportedEncoding(encoding));
-      return;
+      this.#decoder = decoderOf(encoding, this.request, this);
+      if (this.#decoder === undefined) return void this.refuse(errors.unsupportedEncoding(encoding));
     }
     const form = this.target.endpoint.body === 'form';
     const bytesMax = form ? limits.formBytesMax : limits.bodyBytesMax;
@@ -160,7 +165,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     if (form) {
       const boundary = boundaryOf(headers['content-type'] ?? '');
       // Node keeps the first of two content-types, and the engine might keep the second.
-      if (boundary === undefined || count(this.request.rawHeaders, 'content-type') > 1) {
+      if (boundary === undefined || countHeader(this.request.rawHeaders, 'content-type') > 1) {
         this.refuse(errors.notForm);
         return;
       }
@@ -170,6 +175,15 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   }
 
   bodyData(chunk: Buffer): void {
+    if (this.#decoder === undefined) this.decodedData(chunk);
+    else if (!this.closed) this.#decoder.feed(chunk);
+  }
+
+  decodeFailed(bomb: boolean): void {
+    this.refuse(errors.badEncoding(bomb));
+  }
+
+  decodedData(chunk: Buffer): void {
     if (this.closed) return;
     if (this.#form === undefined) this.#hold(chunk);
     else this.#formData(this.#form, chunk);
@@ -195,6 +209,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
     }
     this.#hold(chunk);
     // What is all here already is sent whole, and again if need be.
+    // One that came compressed is held whole: the connection's flow is not that of its bytes.
+    if (this.#decoder !== undefined) return;
     if (this.closed || form.ended || this.#formBytes === Number(this.request.headers['content-length'])) return;
     if (form.model === '') {
       if (this.#bodyBytes > limits.formLookAheadBytesMax) {
@@ -223,6 +239,11 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   }
 
   bodyEnd(): void {
+    if (this.#decoder === undefined) this.decodedEnd();
+    else this.#decoder.end();
+  }
+
+  decodedEnd(): void {
     if (this.closed) return;
     this.account.bodyReadMs = this.elapsedMs;
     if (this.#form?.ended === false) this.refuse(errors.badForm(formCut));
@@ -310,6 +331,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
       if (name.toLowerCase() !== 'content-length') out.push(name, headers[index + 1] as string);
     }
     appendOwnHeaders(out, this.requestId, undefined, undefined, this.account.outcome);
+    this.#plane.edge.cors?.append(out, this.request);
     this.awaitEnd();
     this.response.writeHead(status, out);
     this.response.end(body);
@@ -415,6 +437,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   refuse(refusal: Refusal): false {
     if (this.closed) return false;
     this.#attempts?.leave(refusal.message);
+    this.#decoder?.stop();
     if (this.response.headersSent) {
       // An engine answered before it had read a form that then turned out to be broken.
       this.settle(refusal.outcome, refusal.code, refusal.message);
@@ -469,6 +492,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
       this.account.outcome,
     );
     this.charge?.appendHeaders(headers);
+    this.#plane.edge.cors?.append(headers, this.request);
     this.awaitEnd();
     this.response.writeHead(status, headers);
     this.response.end(json);
@@ -538,6 +562,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
+    this.#decoder?.stop();
     const plane = this.#plane;
     const { account } = this;
     plane.active.remove(this);
@@ -568,10 +593,3 @@ const formCut = {
   message: 'The form ends before its last boundary. Send all of it.',
   param: null,
 };
-
-/** How often a header stands in a raw list. */
-function count(rawHeaders: readonly string[], lower: string): number {
-  let found = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === lower) found++;
-  return found;
-}

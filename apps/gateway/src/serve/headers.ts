@@ -24,6 +24,8 @@ const requestUses = new Map<string, Use>(
     'expect',
     'host',
     'content-length',
+    // Bodies are decoded here: routing reads them, and engines mostly cannot.
+    'content-encoding',
     'target-pod',
     'target-pod-ip',
     'prefill-target-pod',
@@ -132,4 +134,11 @@ export function rawHeader(headers: readonly string[], lower: string): string | u
 /** One text of a header that may come more than once, or undefined. */
 export function single(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value;
+}
+
+/** How often a header stands in a raw list. */
+export function countHeader(rawHeaders: readonly string[], lower: string): number {
+  let found = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === lower) found++;
+  return found;
 }

@@ -3,9 +3,10 @@ import type { tenancy } from '#libs/contracts';
 import { findKey } from '#libs/domain/tenancy';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { GatewayState } from '../control/state.ts';
+import type { KeyGuard } from '../edge/key-guard.ts';
 import type { Dialect } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
-import { invalidKey } from './errors.ts';
+import { invalidKey, tooManyKeys } from './errors.ts';
 
 const bearer = /^bearer +([^\s]+) *$/i;
 
@@ -15,6 +16,9 @@ export function keyOf(
   dialect: Dialect,
   state: GatewayState,
   nowMs: number,
+  guard: KeyGuard,
+  /** Of the client; asked only where keys have failed of late. */
+  addressOf: () => string,
 ): { readonly key: tenancy.KeyIssued } | { readonly refusal: Refusal } {
   const presented =
     dialect === 'anthropic' && typeof apiKey === 'string'
@@ -23,7 +27,15 @@ export function keyOf(
         ? undefined
         : bearer.exec(authorization)?.[1];
   if (presented === undefined) return { refusal: invalidKey('missing') };
-  const found = findKey(state.tenancy, hash('sha256', presented, 'hex'), nowMs);
-  if (found === undefined) return { refusal: invalidKey('unknown') };
+  // The table is of hashes: how long a look takes tells nothing of a key that is nearly right.
+  const keyHash = hash('sha256', presented, 'hex');
+  const waitS = guard.idle ? 0 : guard.waitS(addressOf(), keyHash, nowMs);
+  if (waitS > 0) return { refusal: tooManyKeys(waitS) };
+  const found = findKey(state.tenancy, keyHash, nowMs);
+  if (found === undefined) {
+    guard.failed(addressOf(), nowMs);
+    return { refusal: invalidKey('unknown') };
+  }
+  if (!guard.idle && found.status === 'good') guard.succeeded(addressOf(), keyHash);
   return found.status === 'good' ? { key: found.key } : { refusal: invalidKey(found.status) };
 }

@@ -2,6 +2,8 @@ import type { Environment } from '#libs/kernel';
 import type { Logger } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
+import type { Edge } from '../edge/index.ts';
+import type { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import type { ActiveList } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
@@ -35,6 +37,8 @@ export interface Plane {
   readonly picks: Picks;
   readonly selectors: Selectors;
   readonly rates: RateLimit;
+  readonly edge: Edge;
+  readonly keyGuard: KeyGuard;
   /** Undefined: limits are not held. */
   readonly quotas: QuotaGate | undefined;
   /** Where requests wait whose profile says so. */

@@ -183,12 +183,18 @@ export async function gateway(
     if (!plane.handle(request, response)) response.writeHead(404).end('framework');
   });
   plane.attach(server);
-  const front = plane.front.tcpServer();
-  const port = await listening(front);
+  const { front } = options.edge ?? {};
+  front?.behind({
+    http1: (socket) => plane.front.accept(socket),
+    serve: (request, response) => void (plane.handle(request, response) || response.writeHead(404).end('framework')),
+  });
+  const listener = front?.listener ?? plane.front.tcpServer();
+  const port = await listening(listener);
   cleanups.push(async () => {
     await plane.drain(0);
-    const closed = new Promise((resolve) => front.close(resolve));
+    const closed = new Promise((resolve) => listener.close(resolve));
     plane.front.destroyAll();
+    front?.close();
     server.closeAllConnections();
     await closed;
   });

@@ -1,5 +1,6 @@
 import { endpointProblem, isSubjectId } from '#libs/contracts';
 import { z } from 'zod';
+import { edgeShape } from './edge-schema.ts';
 import { pricesSchema } from './desired-prices.ts';
 import { modelRouteSchema } from './model-route-schema.ts';
 
@@ -133,6 +134,7 @@ export const configSchema = z.strictObject({
   /** No keys: the client's authorization goes to the engine unchanged. */
   open: z.boolean().default(false),
   compat: z.enum(['aibrix']).optional(),
+  ...edgeShape,
   replicas: z.array(replica).default([]),
   tenants: z.array(tenant).default([]),
   policies: z.array(policy).default([]),
