@@ -30,6 +30,7 @@ import { exposeReplicas } from './fleet/replica-metrics.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listen } from './http-server.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
+import type { DataPlane } from './serve/data-plane.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 import { serveLimits } from './serve/limits.ts';
 import { trustOf } from './upstream-trust.ts';
@@ -110,13 +111,14 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     issue: async (id, command, how) => await commands.handle(replica, id, command, how),
     routeSeq: () => folds.route.seq,
     log: say,
+    workOf: (id) => dataPlane.workOn(id),
     trust,
   });
   exposeReplicas(fleet, metrics, nowMs);
   exposeFolds(folds, metrics);
   const quotas = quotasOf({ broker, registry, environment, instance, bootId, folds, say });
   exposeQuotas(quotas, metrics);
-  const dataPlane = createDataPlane({
+  const dataPlane: DataPlane = createDataPlane({
     fleet,
     state: () => folds.state(),
     record: options.recording === false ? undefined : (input) => recording.record(input),

@@ -1,3 +1,4 @@
+import type { Work } from '#libs/latency-model';
 import type { CandidateTable, Column } from '#libs/scheduling';
 import type { SimRequest } from './request.ts';
 import type { Polled, ReplicaView } from './types.ts';
@@ -40,6 +41,8 @@ export interface FeedSet {
   ask?(request: SimRequest, reads: readonly Column[], nowMs: number): void;
   /** One row, after the columns above. */
   write?(table: CandidateTable, row: number, view: ReplicaView, nowMs: number): void;
+  /** What this gateway's requests there still need, as it tells the others. */
+  workOn?(replicaId: string): Work | undefined;
   dispatched?(observed: Observed): void;
   firstToken?(observed: Observed): void;
   finished?(observed: Observed): void;

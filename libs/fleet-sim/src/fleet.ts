@@ -1,6 +1,7 @@
 import type { EngineListener, SequenceRequest, SequenceView } from '#libs/engine-model';
 import { EngineModel } from '#libs/engine-model';
 import { CodedError, Heap, mix32, SeededRng } from '#libs/kernel';
+import type { Work } from '#libs/latency-model';
 import { compilePipeline, resolveStrategy } from '#libs/scheduling';
 import type { Observed } from './feeds.ts';
 import { SimGateway } from './gateway.ts';
@@ -29,6 +30,8 @@ interface Event {
 /** The last word of a gateway about what it has in flight. */
 interface Told {
   readonly inflight: Int32Array;
+  /** By replica; undefined where the strategy learns nothing of it. */
+  readonly work: (Work | undefined)[];
   atMs: number;
 }
 
@@ -122,7 +125,11 @@ class FleetRun {
         laws: this.#laws,
       });
     });
-    this.#told = this.#gateways.map(() => ({ inflight: new Int32Array(replicas.length), atMs: 0 }));
+    this.#told = this.#gateways.map(() => ({
+      inflight: new Int32Array(replicas.length),
+      work: replicas.map(() => undefined),
+      atMs: 0,
+    }));
   }
 
   run(): FleetReport {
@@ -291,7 +298,10 @@ class FleetRun {
   #tell(): void {
     for (const [at, gateway] of this.#gateways.entries()) {
       const told = this.#told[at] as Told;
-      for (const view of gateway.views) told.inflight[view.index] = view.inflight;
+      for (const view of gateway.views) {
+        told.inflight[view.index] = view.inflight;
+        told.work[view.index] = gateway.feeds.workOn?.(view.id);
+      }
       told.atMs = this.#nowMs;
     }
     this.#push({ atMs: this.#nowMs + limits.tellPeriodMs, what: 'tell' });
@@ -302,9 +312,18 @@ class FleetRun {
     for (const view of (this.#gateways[at] as SimGateway).views) {
       view.inflightElsewhere = 0;
       view.elsewhereAgeMs = 0;
-      for (const [other, { inflight, atMs }] of this.#told.entries()) {
+      const sum = { prefillTokens: 0, decoding: 0, outputTokens: 0 };
+      view.workElsewhere = sum;
+      for (const [other, { inflight, work, atMs }] of this.#told.entries()) {
         if (other === at) continue;
-        view.inflightElsewhere += inflight[view.index] as number;
+        const requests = inflight[view.index] as number;
+        view.inflightElsewhere += requests;
+        const needs = work[view.index];
+        if (needs !== undefined) {
+          sum.prefillTokens += needs.prefillTokens;
+          sum.decoding += needs.decoding;
+          sum.outputTokens += needs.outputTokens;
+        } else if (requests > 0) view.workElsewhere = undefined;
         view.elsewhereAgeMs = Math.max(view.elsewhereAgeMs, this.#nowMs - atMs);
       }
     }

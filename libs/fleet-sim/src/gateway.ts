@@ -47,6 +47,7 @@ export class SimGateway {
       inflight: 0,
       inflightElsewhere: 0,
       elsewhereAgeMs: 0,
+      workElsewhere: undefined,
       polled: undefined,
       polledBefore: undefined,
     }));

@@ -26,10 +26,16 @@ export function learnedFeeds(): FeedSet {
       readBefore = reads;
       if (groups.any) signals.ask(askedBy(request), groups, nowMs);
     },
-    write(table, row, { id }, nowMs) {
+    workOn: (id) => {
+      const load = signals.replicas.get(id);
+      if (load === undefined) return undefined;
+      const { prefillTokens, decoding, outputTokens } = load;
+      return { prefillTokens, decoding, outputTokens };
+    },
+    write(table, row, { id, workElsewhere }, nowMs) {
       if (!groups.any) return;
       const load = signals.replica(id);
-      signals.write(table, row, load, signals.latency(load, model, engine), groups, nowMs);
+      signals.write(table, row, load, signals.latency(load, model, engine), groups, nowMs, workElsewhere);
     },
     dispatched({ request, replicaId, believedTokens, nowMs }) {
       const { tenant, promptTokens } = request;

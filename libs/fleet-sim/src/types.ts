@@ -1,4 +1,5 @@
 import type { CostProfile, EngineCounts } from '#libs/engine-model';
+import type { Work } from '#libs/latency-model';
 import type { CandidateTable, Decision, PluginParams, RequestFeatures } from '#libs/scheduling';
 import type { FeedSet } from './feeds.ts';
 import type { SimRequest, Workload } from './request.ts';
@@ -63,6 +64,8 @@ export interface ReplicaView {
   /** What other gateways last said, and how old the oldest word is; 0 where there is no other. */
   readonly inflightElsewhere: number;
   readonly elsewhereAgeMs: number;
+  /** What those requests still need; undefined where a gateway tells only their count. */
+  readonly workElsewhere: Work | undefined;
   readonly polled: Polled | undefined;
   /** The poll before, for rates. */
   readonly polledBefore: Polled | undefined;

@@ -5,6 +5,7 @@ import { Flight } from './flight.ts';
 import { LatencyModel } from './latency-model.ts';
 import { latencyModelLimits as limits } from './limits.ts';
 import { OutputLengths } from './output-lengths.ts';
+import type { Work } from './replica-load.ts';
 import { ReplicaLoad } from './replica-load.ts';
 import { TenantTokens } from './tenants.ts';
 
@@ -57,7 +58,7 @@ export class FleetSignals {
   readonly tenants = new TenantTokens();
   readonly #replicas = new Map<string, ReplicaLoad>();
   readonly #models = new Map<string, LatencyModel>();
-  /** Over all replicas, for what other gateways have in flight and of which only the count is known. */
+  /** Over all replicas, for what other gateways have in flight where they tell only the count. */
   #inflight = 0;
   #prefillTokens = 0;
   #decoding = 0;
@@ -126,7 +127,7 @@ export class FleetSignals {
     }
   }
 
-  /** One row; its `inflight` is written before. */
+  /** One row; its `inflight` is written before. `elsewhere`: what other gateways say that their requests there need; undefined where one of them does not. */
   write(
     table: CandidateTable,
     row: number,
@@ -134,8 +135,9 @@ export class FleetSignals {
     latency: LatencyModel,
     wanted: SignalGroups,
     nowMs: number,
+    elsewhere?: Work,
   ): void {
-    if (wanted.load) this.#writeLoad(table, row, load, nowMs);
+    if (wanted.load) this.#writeLoad(table, row, load, nowMs, elsewhere);
     if (wanted.rate) table.put(row, columnIndex.tokensPerS, load.tokensPerS(nowMs), 0);
     if (wanted.measured) {
       const { ttft, tpot, busyness } = load;
@@ -242,16 +244,20 @@ export class FleetSignals {
   }
 
   /** Own tokens, and for requests of other gateways as many as an own one has on the mean. */
-  #writeLoad(table: CandidateTable, row: number, load: ReplicaLoad, nowMs: number): void {
+  #writeLoad(table: CandidateTable, row: number, load: ReplicaLoad, nowMs: number, elsewhere?: Work): void {
     load.settle(nowMs);
     const ageMs = table.agesMs('inflight')[row] as number;
-    const elsewhere = (table.values('inflight')[row] as number) - load.inflight;
+    const others = (table.values('inflight')[row] as number) - load.inflight;
     let { prefillTokens, decoding, outputTokens } = load;
-    if (elsewhere > 0) {
+    if (others > 0 && elsewhere !== undefined) {
+      prefillTokens += elsewhere.prefillTokens;
+      decoding += elsewhere.decoding;
+      outputTokens += elsewhere.outputTokens;
+    } else if (others > 0) {
       this.#sum();
-      const mean = this.#inflight > 0 ? elsewhere / this.#inflight : 0;
+      const mean = this.#inflight > 0 ? others / this.#inflight : 0;
       prefillTokens += this.#prefillTokens * mean;
-      decoding += this.#inflight > 0 ? this.#decoding * mean : elsewhere;
+      decoding += this.#inflight > 0 ? this.#decoding * mean : others;
       outputTokens += this.#outputTokens * mean;
     }
     table.put(row, columnIndex.inflightTokens, prefillTokens + outputTokens, ageMs);

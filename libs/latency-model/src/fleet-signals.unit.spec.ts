@@ -5,6 +5,7 @@ import { CandidateTable, columns } from '#libs/scheduling';
 import { FleetSignals, signalGroups } from './fleet-signals.ts';
 import type { Flight, Landed, Sent } from './flight.ts';
 import { latencyModelLimits as limits } from './limits.ts';
+import type { Work } from './replica-load.ts';
 
 const wanted = signalGroups(columns);
 const sentOf = (given: Partial<Sent> = {}): Sent => ({
@@ -42,14 +43,14 @@ class Fleet {
     this.signals.landed(flight, whole(tokens), this.nowMs);
   }
 
-  column(replica: string, column: Column, inflight?: number): number {
+  column(replica: string, column: Column, inflight?: number, elsewhere?: Work): number {
     const { signals, nowMs } = this;
     const load = signals.replica(replica);
     const table = new CandidateTable();
     const row = table.add(replica);
     table.set(row, 'inflight', inflight ?? load.inflight);
     signals.ask({ tenant: 't', model: 'm', promptTokens: 1_000, maxTokens: 0 }, wanted, nowMs);
-    signals.write(table, row, load, signals.latency(load, 'm', 1), wanted, nowMs);
+    signals.write(table, row, load, signals.latency(load, 'm', 1), wanted, nowMs, elsewhere);
     return table.values(column)[row] as number;
   }
 }
@@ -78,6 +79,16 @@ test('requests of other gateways count like the mean own one', () => {
   fleet.send('a', { promptTokens: 1_000 });
   fleet.send('b', { promptTokens: 3_000 });
   expect(fleet.column('a', 'prefillTokens', 3)).toBe(1_000 + 2 * 2_000);
+});
+
+test('requests of other gateways count as those say', () => {
+  const fleet = new Fleet();
+  fleet.send('a');
+  const elsewhere = { prefillTokens: 5_000, decoding: 2, outputTokens: 70 };
+  const seen = (['prefillTokens', 'inflightTokens', 'decoding'] as const).map((column) =>
+    fleet.column('a', column, 4, elsewhere),
+  );
+  expect(seen).toEqual([6_000, 6_170, 2]);
 });
 
 test('what is learnt: means with their age, rates, busy share', () => {

@@ -6,4 +6,4 @@ export type { PrefillLoad } from './latency-model.ts';
 export { LatencyModel } from './latency-model.ts';
 export { latencyModelLimits } from './limits.ts';
 export { OutputLengths } from './output-lengths.ts';
-export type { ReplicaLoad } from './replica-load.ts';
+export type { ReplicaLoad, Work } from './replica-load.ts';

@@ -4,8 +4,15 @@ import { latencyModelLimits as limits } from './limits.ts';
 import { Correction, RecentMean } from './ratio.ts';
 import { SlidingSum } from './sliding-sum.ts';
 
+/** What requests on a replica still need: see the fields of the same names of `ReplicaLoad`. */
+export interface Work {
+  readonly prefillTokens: number;
+  readonly decoding: number;
+  readonly outputTokens: number;
+}
+
 /** What this gateway has on one replica now, counted at once, and what its answers told of it. */
-export class ReplicaLoad {
+export class ReplicaLoad implements Work {
   /** The latency model asked for last, so that a pick looks none up by text. */
   latency: { readonly model: string; readonly engine: string | number; readonly of: LatencyModel } | undefined;
   inflight = 0;

@@ -1,4 +1,5 @@
 import type { route } from '#libs/contracts';
+import type { Work } from '#libs/latency-model';
 import type { CandidateTable } from '#libs/scheduling';
 
 /** Whether new requests may go to a replica, and if not, why. `unknown` has not answered yet and takes requests last. */
@@ -18,6 +19,8 @@ export interface FleetReplica {
   readonly engine: route.EngineKind;
   /** Requests that this gateway has on it now. */
   readonly inflight: number;
+  /** What requests of other gateways there still need, as far as they tell. */
+  readonly workElsewhere: Work | undefined;
   routability(): Routability;
   /** Writes what is known of it into a row: inflight over all gateways, waiting, running, kvUse, warmth, each with its age. */
   describe(table: CandidateTable, row: number): void;

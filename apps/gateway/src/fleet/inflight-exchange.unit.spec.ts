@@ -2,6 +2,8 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { describe, expect, test } from '@jest/globals';
 import { route } from '#libs/contracts';
 import { MemoryBus } from '#libs/event-log';
+import type { Work } from '#libs/latency-model';
+import type { OwnInflight } from './inflight-exchange.ts';
 import { InflightExchange } from './inflight-exchange.ts';
 import { inflightLimits } from './limits.ts';
 import type { ManualTime } from './manual-time.fixture.ts';
@@ -13,7 +15,7 @@ function gateways(...names: string[]) {
   const warned: string[] = [];
   let published = 0;
   const made = names.map((gatewayId, index) => {
-    const own = new Map<string, number>();
+    const own = new Map<string, OwnInflight>();
     const changed: string[][] = [];
     const exchange = new InflightExchange({
       gatewayId,
@@ -30,7 +32,11 @@ function gateways(...names: string[]) {
       elsewhere: (ids) => changed.push([...ids]),
       warn: (line) => warned.push(line),
     });
-    return { exchange, changed, set: (id: string, count: number) => (own.set(id, count), exchange.touch()) };
+    return {
+      exchange,
+      changed,
+      set: (id: string, requests: number, work?: Work) => (own.set(id, { requests, work }), exchange.touch()),
+    };
   });
   return {
     time,
@@ -52,10 +58,35 @@ describe('what gateways tell each other of their requests in flight', () => {
     await time.pass(inflightLimits.publishPeriodMs);
     g3.set('r', 3);
     await time.pass(inflightLimits.publishPeriodMs);
-    expect(g1.exchange.sumFor('r')).toEqual({ requests: 5, atMs: inflightLimits.publishPeriodMs });
+    expect(g1.exchange.sumFor('r')).toEqual({
+      requests: 5,
+      atMs: inflightLimits.publishPeriodMs,
+      work: undefined,
+    });
     expect(g2.exchange.sumFor('r').requests).toBe(10);
     expect(g1.changed).toEqual([['r'], ['r']]);
-    expect(g1.exchange.sumFor('other')).toEqual({ requests: 0, atMs: undefined });
+    expect(g1.exchange.sumFor('other')).toEqual({ requests: 0, atMs: undefined, work: undefined });
+  });
+
+  test('what their requests still need is summed, and unknown where one does not tell', async () => {
+    const { time, bus, made, start } = gateways('g1', 'g2', 'g3');
+    await start();
+    const [g1, g2, g3] = made as [(typeof made)[0], (typeof made)[0], (typeof made)[0]];
+    g2.set('r', 2, { prefillTokens: 100.5, decoding: 1, outputTokens: 40 });
+    g3.set('r', 1, { prefillTokens: 0, decoding: 1, outputTokens: 7 });
+    await time.pass(inflightLimits.publishPeriodMs);
+    expect(g1.exchange.sumFor('r').work).toEqual({ prefillTokens: 100.5, decoding: 2, outputTokens: 47 });
+    const say = (init: object): void =>
+      bus.publish(
+        'lintel.tm.old.inflight',
+        toBinary(route.GatewayInflightSchema, create(route.GatewayInflightSchema, init)),
+      );
+    say({ gatewayId: 'old', bootId: 'old', requests: { r: 1 } });
+    expect(g1.exchange.sumFor('r')).toMatchObject({ requests: 4, work: undefined });
+    say({ gatewayId: 'old', bootId: 'old', requests: { r: 1 }, work: { r: { prefillTokens: -1, outputTokens: NaN } } });
+    expect(g1.exchange.sumFor('r')).toMatchObject({ requests: 4, work: undefined });
+    say({ gatewayId: 'old', bootId: 'old', requests: { r: 1 }, work: { r: { prefillTokens: 1 } } });
+    expect(g1.exchange.sumFor('r').work).toEqual({ prefillTokens: 101.5, decoding: 2, outputTokens: 47 });
   });
 
   test('nothing is told while nothing changes; a count that stays is told again, a zero once', async () => {
@@ -95,7 +126,7 @@ describe('what gateways tell each other of their requests in flight', () => {
     await time.pass(inflightLimits.publishPeriodMs);
     g2.set('r', 0);
     await time.pass(inflightLimits.publishPeriodMs);
-    expect(g1.exchange.sumFor('r')).toEqual({ requests: 0, atMs: undefined });
+    expect(g1.exchange.sumFor('r')).toEqual({ requests: 0, atMs: undefined, work: undefined });
     expect(g1.changed.at(-1)).toEqual(['r']);
   });
 

@@ -3,6 +3,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { route, subjects } from '#libs/contracts';
 import type { RouteState } from '#libs/domain/route';
 import type { Telemetry } from '#libs/event-log';
+import type { Work } from '#libs/latency-model';
 import type { Environment } from '#libs/kernel';
 import type { IssueReplicaCommand } from './ejector.ts';
 import { Ejector } from './ejector.ts';
@@ -24,6 +25,8 @@ export interface LiveFleetOptions {
   readonly issue: IssueReplicaCommand;
   readonly routeSeq: () => number;
   readonly log: (line: string) => void;
+  /** What this gateway's requests on a replica still need, for the other gateways. */
+  readonly workOf?: ((replicaId: string) => Work | undefined) | undefined;
   /** Instead of HTTP, for tests. */
   readonly probe?: Probe;
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
@@ -50,7 +53,7 @@ export class LiveFleet implements Fleet {
 
   constructor(options: LiveFleetOptions) {
     this.#options = options;
-    const { gatewayId, bootId, environment, telemetry, issue, routeSeq, log } = options;
+    const { gatewayId, bootId, environment, telemetry, issue, routeSeq, log, workOf = () => undefined } = options;
     if (options.probe === undefined) {
       const { probe, close } = createProbe(environment.timers, options.trust);
       this.#probe = probe;
@@ -64,7 +67,7 @@ export class LiveFleet implements Fleet {
       bootId,
       telemetry,
       environment,
-      own: () => new Map(this.#replicas.map(({ id, inflight }) => [id, inflight])),
+      own: () => new Map(this.#replicas.map(({ id, inflight }) => [id, { requests: inflight, work: workOf(id) }])),
       elsewhere: (ids) => this.#sumElsewhere(ids),
       warn: log,
     });

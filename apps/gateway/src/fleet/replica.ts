@@ -1,6 +1,7 @@
 import { route } from '#libs/contracts';
 import type { EngineModel } from '#libs/engines';
 import type { Clock } from '#libs/kernel';
+import type { Work } from '#libs/latency-model';
 import type { CandidateTable } from '#libs/scheduling';
 import type { CircuitState } from './circuit.ts';
 import { Circuit } from './circuit.ts';
@@ -15,9 +16,11 @@ import { verdictOf } from './verdict.ts';
 export interface ElsewhereInflight {
   readonly requests: number;
   readonly atMs: number | undefined;
+  /** What those requests still need; undefined where there are none, or where a gateway tells only their count. */
+  readonly work: Work | undefined;
 }
 
-const nowhereElse: ElsewhereInflight = { requests: 0, atMs: undefined };
+const nowhereElse: ElsewhereInflight = { requests: 0, atMs: undefined, work: undefined };
 
 /** One registration: what the log says of it, what its poller saw, and what this gateway's own requests came to. */
 export class LiveReplica implements FleetReplica {
@@ -56,6 +59,10 @@ export class LiveReplica implements FleetReplica {
 
   get engine(): route.EngineKind {
     return this.observation.engine;
+  }
+
+  get workElsewhere(): Work | undefined {
+    return this.elsewhere.work;
   }
 
   routability(): Routability {

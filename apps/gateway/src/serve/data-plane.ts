@@ -2,6 +2,7 @@ import type { SecureContext } from 'node:tls';
 import type { Server } from 'node:http';
 import type { FlowLimits } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
+import type { Work } from '#libs/latency-model';
 import { errorCode, errorText } from '#libs/kernel';
 import type { Logger, Registry } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
@@ -75,6 +76,8 @@ export interface DataPlane {
   /** Refuses new requests with 503, lets those under way end, and cuts what is left after `limitMs`. */
   drain(limitMs: number): Promise<void>;
   readonly inflight: number;
+  /** What the requests that it has on a replica still need; undefined before the first. */
+  workOn(replicaId: string): Work | undefined;
 }
 
 /** How often replicas that are gone are looked for. */
@@ -197,6 +200,10 @@ class HttpDataPlane implements DataPlane, Plane {
       this.#pools.set(replica, pool);
     }
     return pool;
+  }
+
+  workOn(replicaId: string): Work | undefined {
+    return this.picks.signals.replicas.get(replicaId);
   }
 
   attach(server: Server): void {

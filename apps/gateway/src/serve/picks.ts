@@ -143,7 +143,7 @@ export class Picks {
       if (plan.signals.any) {
         const load = signals.replica(replica.id);
         const latency = signals.latency(load, asked.model, replica.engine);
-        signals.write(this.#table, row, load, latency, plan.signals, nowMs);
+        signals.write(this.#table, row, load, latency, plan.signals, nowMs, replica.workElsewhere);
       }
       this.#rows.push(replica);
     }

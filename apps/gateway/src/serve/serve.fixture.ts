@@ -25,6 +25,7 @@ export class FakeReplica implements FleetReplica {
   engine: route.EngineKind = route.EngineKind.VLLM;
   state: Routability = 'ready';
   inflight = 0;
+  workElsewhere = undefined;
   began = 0;
   readonly ends: route.AttemptEnd[] = [];
 
