@@ -53,6 +53,8 @@ export const request: RequestExplanation = {
     maxTokens: 32,
     sessionHash: 0,
     prefixBlocks: 3,
+    sloTtftMs: 0,
+    sloTpotMs: 0,
   },
   heads: { replicas: 12, policies: 9 },
   picks: [

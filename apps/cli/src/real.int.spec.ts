@@ -63,6 +63,8 @@ async function recordRequest(requestId: string, frameSeq: number, policySeq: num
     maxTokens: 0,
     sessionHash: 0,
     prefixBlocks: 6,
+    sloTtftMs: 0,
+    sloTpotMs: 0,
   };
   const pipeline = {
     hash: pipelineHash(spec),

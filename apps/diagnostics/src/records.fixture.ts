@@ -11,6 +11,8 @@ const features = {
   maxTokens: 256,
   sessionHash: 77,
   prefixBlocks: 6,
+  sloTtftMs: 0,
+  sloTpotMs: 0,
 };
 
 export interface PolicyPlace {

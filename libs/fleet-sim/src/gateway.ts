@@ -141,6 +141,8 @@ export class SimGateway {
       maxTokens: request.maxTokens,
       sessionHash: this.#readsSession || request.sessionId !== '' ? fnv1a32(session) || 1 : 0,
       prefixBlocks,
+      sloTtftMs: 0,
+      sloTpotMs: 0,
     };
   }
 }

@@ -155,6 +155,8 @@ export class FrameBuilder {
     out.uint(4, features.maxTokens);
     out.fixed32(5, features.sessionHash);
     out.uint(6, features.prefixBlocks);
+    out.uint(7, features.sloTtftMs);
+    out.uint(8, features.sloTpotMs);
     out.end(start);
   }
 

@@ -9,6 +9,8 @@ const features = {
   maxTokens: 256,
   sessionHash: 0xfedcba98,
   prefixBlocks: 6,
+  sloTtftMs: 1200,
+  sloTpotMs: 35,
 };
 
 /** A pick among so many replicas, one of which keeps silent. */

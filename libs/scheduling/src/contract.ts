@@ -72,6 +72,9 @@ export interface RequestFeatures {
   /** 32-bit hash of the session header; 0 is none. */
   readonly sessionHash: number;
   readonly prefixBlocks: number;
+  /** Targets of the client for this request, before those of its profile; 0 is not said. */
+  readonly sloTtftMs: number;
+  readonly sloTpotMs: number;
 }
 
 /** The candidates of one pick, by column. Arrays are reused between picks: copy what must outlive it. */

@@ -45,6 +45,8 @@ const noRequest: RequestFeatures = {
   maxTokens: 0,
   sessionHash: 0,
   prefixBlocks: 0,
+  sloTtftMs: 0,
+  sloTpotMs: 0,
 };
 
 /** The one context of a pipeline, set anew for each pick. */

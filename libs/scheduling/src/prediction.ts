@@ -1,4 +1,4 @@
-import type { Column, PickContext } from './contract.ts';
+import type { Column, Params, PickContext } from './contract.ts';
 import { allKnown } from './signals.ts';
 
 /** Columns that `predict` reads: name them in `reads`. */
@@ -99,6 +99,12 @@ export function outputTokensOf({ candidates, request }: PickContext, otherwise: 
   if (predicted > 0) return predicted;
   return request.maxTokens > 0 ? request.maxTokens : otherwise;
 }
+
+/** The request's own target goes before the profile's. 0 is none. */
+export const ttftTargetOf = ({ request }: PickContext, params: Params): number =>
+  request.sloTtftMs > 0 ? request.sloTtftMs : (params['ttftMs'] as number);
+export const tpotTargetOf = ({ request }: PickContext, params: Params): number =>
+  request.sloTpotMs > 0 ? request.sloTpotMs : (params['tpotMs'] as number);
 
 /** By how much the worse of two expectations lies over its target; 0 within both. A target of 0 is none. */
 export function missOf(ttftMs: number, ttftTargetMs: number, tpotMs: number, tpotTargetMs: number): number {

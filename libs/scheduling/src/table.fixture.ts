@@ -26,6 +26,8 @@ export function request(given: Partial<RequestFeatures> = {}): RequestFeatures {
     maxTokens: 0,
     sessionHash: 0,
     prefixBlocks: 0,
+    sloTtftMs: 0,
+    sloTpotMs: 0,
     ...given,
   };
 }

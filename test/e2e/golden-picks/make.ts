@@ -83,6 +83,8 @@ for (const strategy of named.length > 0 ? named : [...strategyNames, ...mixes]) 
       maxTokens: rng.below(2_048),
       sessionHash: rng.chance(0.5) ? rng.uint32() : 0,
       prefixBlocks: rng.below(12),
+      sloTtftMs: 0,
+      sloTpotMs: 0,
     };
     const seed = rng.uint32();
     const record: RecordInput = {

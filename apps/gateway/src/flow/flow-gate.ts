@@ -77,7 +77,7 @@ export class FlowGate {
     const { entry, evicted } = queue.offer({
       ...identity,
       waitMsMax: lacks === 'replica' ? flow.wakeMsMax : flow.waitMsMax,
-      deadlineMs: deadlineOf(headers, startMs),
+      deadlineMs: deadlineOf(flow, headers, startMs),
       bytes: arrival.bodyBytes,
       lacks,
       payload: { asker, passage },

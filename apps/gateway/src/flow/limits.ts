@@ -2,6 +2,4 @@
 export const gateLimits = {
   /** While somebody waits, how often bounds, telemetry and replicas that became ready are looked at. */
   tickMs: 25,
-  /** Longest deadline for the first token that a client may name. */
-  deadlineMsMax: 86_400_000,
 } as const;

@@ -28,7 +28,7 @@ export function refusalOf(outcome: FlowOutcome): Refusal {
         status: 503,
         code: 'queue_deadline_exceeded',
         message:
-          'No replica had room before the deadline that the request named in x-slo-ttft-ms. Allow more, or try again.',
+          'No replica had room before the deadline of the request (x-slo-ttft-ms, x-slo-e2e-ms or its profile). Allow more, or try again.',
         outcome: Outcome.EVICTED_DEADLINE,
         retryAfterS: 1,
       };

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FlowProfile } from '#libs/domain/route';
-import { gateLimits } from './limits.ts';
+import { sloOf } from '../serve/headers.ts';
 
 const one = (header: string | string[] | undefined): string | undefined => (Array.isArray(header) ? header[0] : header);
 
@@ -18,10 +18,14 @@ export function priorityOf(
   return Math.min(Number(asked), ofKey ?? Math.max(priority, priorityMax));
 }
 
-/** When its first token is of no use any more, by the clock of `startMs`; Infinity where the client does not say. */
-export function deadlineOf(headers: IncomingHttpHeaders, startMs: number): number {
-  const asked = one(headers['x-slo-ttft-ms']);
-  if (asked === undefined || !/^\d{1,8}$/.test(asked)) return Number.POSITIVE_INFINITY;
-  const ms = Number(asked);
-  return ms > 0 && ms <= gateLimits.deadlineMsMax ? startMs + ms : Number.POSITIVE_INFINITY;
+/**
+ * When its first token is of no use any more, by the clock of `startMs`: as the client says (`x-slo-ttft-ms`, and no later than
+ * `x-slo-e2e-ms`), else as the profile does; Infinity where nobody does.
+ */
+export function deadlineOf({ deadlineMs }: FlowProfile, headers: IncomingHttpHeaders, startMs: number): number {
+  const first = sloOf(headers['x-slo-ttft-ms']);
+  const whole = sloOf(headers['x-slo-e2e-ms']);
+  const asked = first > 0 && whole > 0 ? Math.min(first, whole) : first + whole;
+  const ms = asked > 0 ? asked : deadlineMs;
+  return ms > 0 ? startMs + ms : Number.POSITIVE_INFINITY;
 }

@@ -142,3 +142,14 @@ export function countHeader(rawHeaders: readonly string[], lower: string): numbe
   for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === lower) found++;
   return found;
 }
+
+/** A day: a target beyond it is none. */
+const sloMsMax = 86_400_000;
+
+/** A target of the client, whole milliseconds; 0 where none is named. What says nothing is not heard. */
+export function sloOf(said: string | string[] | undefined): number {
+  if (said === undefined) return 0;
+  const value = single(said) ?? '';
+  const ms = /^\d{1,8}$/.test(value) ? Number(value) : 0;
+  return ms <= sloMsMax ? ms : 0;
+}

@@ -11,7 +11,7 @@ import type { FleetReplica } from '../fleet/fleet.ts';
 import type { ScannedBody } from './body/body-scanner.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
-import { single } from './headers.ts';
+import { single, sloOf } from './headers.ts';
 import type { RoutePlan } from './picks.ts';
 import type { Plane } from './plane.ts';
 import type { Selector } from './selector.ts';
@@ -153,6 +153,8 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
     maxTokens,
     sessionHash: session === '' ? 0 : fnv1a32(session) || 1,
     prefixBlocks: blocks === undefined ? 0 : blocks.length,
+    sloTtftMs: sloOf(headers['x-slo-ttft-ms']),
+    sloTpotMs: sloOf(headers['x-slo-tpot-ms']),
   };
   const sessionId = plan.readsSession || headers['x-session-id'] !== undefined ? session : '';
   const parent = plane.fleet.model(model)?.parent;

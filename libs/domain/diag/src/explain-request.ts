@@ -244,6 +244,8 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
             maxTokens: features.maxTokens,
             sessionHash: features.sessionHash,
             prefixBlocks: features.prefixBlocks,
+            sloTtftMs: features.sloTtftMs,
+            sloTpotMs: features.sloTpotMs,
           },
     heads: record.heads,
     picks: record.picks.map((pick) => explainPick(frame, pick)),

@@ -8,6 +8,8 @@ export interface FlowProfile {
   readonly waitMsMax: number;
   /** Longest wait where replicas are known and none is ready: more than a start takes. 0 refuses at once. */
   readonly wakeMsMax: number;
+  /** From a request's arrival until its first token is of no use, where the client does not say; 0 is never. */
+  readonly deadlineMs: number;
   /** Band of a request that asks for none; higher goes first. */
   readonly priority: number;
   /** Highest band that a client may ask for by x-lintel-priority; that of the profile where it is not said. */
@@ -21,6 +23,7 @@ const numbers = {
   slots: { start: 0, least: 0, most: 1_000_000 },
   waitMsMax: { start: 30_000, least: 0, most: 3_600_000 },
   wakeMsMax: { start: 0, least: 0, most: 3_600_000 },
+  deadlineMs: { start: 0, least: 0, most: 86_400_000 },
   priority: { start: 0, least: -priorityBound, most: priorityBound },
   priorityMax: { start: 0, least: -priorityBound, most: priorityBound },
 } as const;

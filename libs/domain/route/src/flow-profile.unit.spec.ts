@@ -8,6 +8,7 @@ describe('flowControl of a profile', () => {
       slots: 0,
       waitMsMax: 30_000,
       wakeMsMax: 0,
+      deadlineMs: 0,
       priority: 2,
       priorityMax: 2,
       weights: { acme: 3 },

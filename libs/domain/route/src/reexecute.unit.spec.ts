@@ -12,6 +12,8 @@ const features = {
   maxTokens: 0,
   sessionHash: 0,
   prefixBlocks: 4,
+  sloTtftMs: 0,
+  sloTpotMs: 0,
 };
 
 /** A frame of one record with one pick among three replicas, the last of which is crowded. */

@@ -1,6 +1,6 @@
 import type { Filter } from '../../../contract.ts';
 import { paramsOf } from '../../../param-spec.ts';
-import { missOf, predict, predictionReads } from '../../../prediction.ts';
+import { missOf, predict, predictionReads, tpotTargetOf, ttftTargetOf } from '../../../prediction.ts';
 
 export const sloTarget: Filter = {
   kind: 'filter',
@@ -14,8 +14,8 @@ export const sloTarget: Filter = {
   }),
   /** Keeps those expected to meet the targets; where none is, those that miss by least. */
   filter(context, params) {
-    const ttftTargetMs = params['ttftMs'] as number;
-    const tpotTargetMs = params['tpotMs'] as number;
+    const ttftTargetMs = ttftTargetOf(context, params);
+    const tpotTargetMs = tpotTargetOf(context, params);
     if (ttftTargetMs === 0 && tpotTargetMs === 0) {
       context.notes.add('no-target');
       return;

@@ -20,6 +20,13 @@ test.each([
   expect(filter(sloTarget, { rows, request, params })).toEqual({ kept, notes });
 });
 
+test('what the request names itself goes before the profile', () => {
+  const strict = { ...request, sloTtftMs: 100 };
+  expect(filter(sloTarget, { rows, request: strict, params: { ttftMs: 1_000 } }).kept).toEqual([0]);
+  const patient = { ...request, sloTtftMs: 500, sloTpotMs: 20 };
+  expect(filter(sloTarget, { rows, request: patient, params: {} })).toEqual({ kept: [0, 2], notes: [] });
+});
+
 test('where the nearest was removed before, the next nearest is kept', () => {
   expect(filter(sloTarget, { rows, request, params: { ttftMs: 99 }, without: [0] }).kept).toEqual([1]);
 });

@@ -1,6 +1,6 @@
 import type { Scorer } from '../../../contract.ts';
 import { paramsOf } from '../../../param-spec.ts';
-import { missOf, predict, predictionReads } from '../../../prediction.ts';
+import { missOf, predict, predictionReads, tpotTargetOf, ttftTargetOf } from '../../../prediction.ts';
 import { allKnown, scoreLeast, scoreMost, writeLoads } from '../../../signals.ts';
 
 export const sloPack: Scorer = {
@@ -16,8 +16,8 @@ export const sloPack: Scorer = {
   /** The fullest of those expected to meet the targets scores 1; where nobody is, or nothing is known, the emptiest does. */
   score(context, params, out) {
     const { candidates, keep } = context;
-    const ttftTargetMs = params['ttftMs'] as number;
-    const tpotTargetMs = params['tpotMs'] as number;
+    const ttftTargetMs = ttftTargetOf(context, params);
+    const tpotTargetMs = tpotTargetOf(context, params);
     const tokensKnown = allKnown(context, 'inflightTokens', Infinity);
     const prediction = ttftTargetMs + tpotTargetMs > 0 && tokensKnown ? predict(context) : undefined;
     const tokens = candidates.values('inflightTokens');
