@@ -1,4 +1,5 @@
 // The proxies that the benches compare, each a process of its own on one core, in front of the same engines.
+import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -62,11 +63,21 @@ ${ports.map((each, index) => `  server e${index} 127.0.0.1:${each}`).join('\n')}
   return { name: `HAProxy ${/version ([\d.]+)/.exec(version.stdout)?.[1] ?? ''}`.trim(), child, port, pid: child.pid };
 }
 
-/** The gateway's own process on a broker of its own. `strategy` is the default profile's. */
+/** The key that the load sends, and limits that it never reaches. */
+const benchKey = 'bench';
+const tenants = `tenants:
+  - id: bench
+    limits:
+      - { requests: { minute: 100000000 }, tokens: { minute: 100000000000 }, concurrent: 16000 }
+    keys:
+      - { id: bench, sha256: "${createHash('sha256').update(benchKey).digest('hex')}" }
+`;
+
+/** The gateway's own process on a broker of its own. `strategy` is the default profile's; `keys`: with a tenant, its key and its limits. */
 export async function startLintel(
   scope,
   ports,
-  { recording = true, strategy = 'prefix-cache', name = 'gw', profile } = {},
+  { recording = true, strategy = 'prefix-cache', name = 'gw', keys = false, profile } = {},
 ) {
   const home = join(scope.home, name);
   mkdirSync(home, { recursive: true });
@@ -81,12 +92,12 @@ policies:
     models: ["*"]
     profiles:
       default: { strategy: ${strategy} }
-`,
+${keys ? tenants : ''}`,
   );
   const port = await freePort();
   const args = [
     'dist/apps/gateway/src/main.js',
-    '--open',
+    ...(keys ? [] : ['--open']),
     '--config',
     config,
     ...(recording ? [] : ['--no-recording']),
@@ -108,10 +119,13 @@ policies:
   });
   await until('Lintel', async () => {
     if (child.exitCode !== null) throw new Error('ended');
-    const models = await (await fetch(`http://127.0.0.1:${port}/v1/models`)).json();
+    const models = await (
+      await fetch(`http://127.0.0.1:${port}/v1/models`, { headers: { authorization: `Bearer ${benchKey}` } })
+    ).json();
     return (await fetch(`http://127.0.0.1:${port}/ready`)).ok && models.data.some(({ id }) => id === 'tiny-model');
   }).catch((error) => {
     throw new Error(`${error.message}\n${child.output}`);
   });
-  return { name: `Lintel, recording ${recording ? 'on' : 'off'}`, child, port, pid: child.pid, server };
+  const what = `recording ${recording ? 'on' : 'off'}${keys ? ', key, limits' : ''}`;
+  return { name: `Lintel, ${what}`, child, port, pid: child.pid, server };
 }

@@ -41,6 +41,7 @@ export class FrameBuilder {
   readonly #records = new WireWriter(frameBytesMax + recordBytesMax);
   readonly #replicas = new Map<string, number>();
   readonly #pipelines = new Map<PipelineRef, number>();
+  readonly #columns = new WeakMap<readonly string[], Uint8Array>();
   #dictionaryBytes = 0;
   count = 0;
 
@@ -145,6 +146,19 @@ export class FrameBuilder {
     return index;
   }
 
+  /** The names of columns, encoded once for each pipeline. */
+  #columnsOf(columns: readonly string[]): Uint8Array {
+    let encoded = this.#columns.get(columns);
+    if (encoded === undefined) {
+      let bytes = 0;
+      for (const column of columns) bytes += textBytes(column);
+      const writer = new WireWriter(bytes);
+      for (const column of columns) writer.textAlways(4, column);
+      this.#columns.set(columns, (encoded = writer.take()));
+    }
+    return encoded;
+  }
+
   #features({ features }: RecordInput): void {
     if (features === undefined) return;
     const out = this.#records;
@@ -170,7 +184,7 @@ export class FrameBuilder {
       for (const id of pick.replicaIds) out.varint(this.#replica(id));
       out.end(list);
     }
-    for (const column of pick.columns) out.textAlways(4, column);
+    out.raw(this.#columnsOf(pick.columns));
     out.doubles(5, pick.values);
     out.floats(6, pick.agesMs);
     out.uints(7, pick.filteredBy);

@@ -31,10 +31,14 @@ export interface CapturedPick {
 }
 
 const copied = (from: ArrayLike<number>, length: number): number[] => {
-  const out: number[] = [];
-  for (let i = 0; i < length; i++) out.push(from[i] as number);
+  const out = room(length);
+  for (let i = 0; i < length; i++) out[i] = from[i] as number;
   return out;
 };
+
+/** All of it is written before it is read. */
+// oxlint-disable-next-line unicorn/no-new-array
+const room = (length: number): number[] => new Array<number>(length);
 
 const none: readonly string[] = [];
 
@@ -49,13 +53,15 @@ export function capturePick(
   const { count } = decision;
   const columns = compiled.reads;
   const width = columns.length;
-  const values: number[] = [];
-  const agesMs: number[] = [];
-  for (let row = 0; row < count; row++) {
-    for (let place = 0; place < width; place++) {
-      const column = columns[place] as (typeof columns)[number];
-      values.push(candidates.values(column)[row] as number);
-      agesMs.push(candidates.agesMs(column)[row] as number);
+  const values = room(count * width);
+  const agesMs = room(count * width);
+  for (let place = 0; place < width; place++) {
+    const column = columns[place] as (typeof columns)[number];
+    const from = candidates.values(column);
+    const fromAges = candidates.agesMs(column);
+    for (let row = 0, at = place; row < count; row++, at += width) {
+      values[at] = from[row] as number;
+      agesMs[at] = fromAges[row] as number;
     }
   }
   return {

@@ -95,6 +95,12 @@ export class WireWriter {
     this.position += encoded.length;
   }
 
+  /** Whole fields that were encoded before. */
+  raw(fields: Uint8Array): void {
+    this.#bytes.set(fields, this.position);
+    this.position += fields.length;
+  }
+
   #utf8(text: string): void {
     const { length } = text;
     if (length < 128) {

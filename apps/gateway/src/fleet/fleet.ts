@@ -21,9 +21,10 @@ export interface FleetReplica {
   readonly inflight: number;
   /** What requests of other gateways there still need, as far as they tell. */
   readonly workElsewhere: Work | undefined;
-  routability(): Routability;
+  /** `nowMs` of the monotonic clock, for whoever has read it already. */
+  routability(nowMs?: number): Routability;
   /** Writes what is known of it into a row: inflight over all gateways, waiting, running, kvUse, warmth, each with its age. */
-  describe(table: CandidateTable, row: number): void;
+  describe(table: CandidateTable, row: number, nowMs?: number): void;
   begin(): void;
   /** Once for each `begin`. Charges circuit and outlier ejection. */
   end(end: route.AttemptEnd): void;

@@ -65,8 +65,8 @@ export class LiveReplica implements FleetReplica {
     return this.elsewhere.work;
   }
 
-  routability(): Routability {
-    return this.routabilityAt(this.clock.monotonicMs());
+  routability(nowMs = this.clock.monotonicMs()): Routability {
+    return this.routabilityAt(nowMs);
   }
 
   routabilityAt(nowMs: number): Routability {
@@ -81,8 +81,7 @@ export class LiveReplica implements FleetReplica {
     return healthy === undefined || this.healthAgeMs(nowMs) > fleetLimits.healthStaleMs ? 'unknown' : 'ready';
   }
 
-  describe(table: CandidateTable, row: number): void {
-    const nowMs = this.clock.monotonicMs();
+  describe(table: CandidateTable, row: number, nowMs = this.clock.monotonicMs()): void {
     const { elsewhere } = this;
     table.set(
       row,

@@ -90,7 +90,8 @@ export class Charge {
   /** In place of what an engine or provider says of its own limits. */
   appendHeaders(out: string[]): void {
     for (let index = out.length - 2; index >= 0; index -= 2) {
-      if (/^x-ratelimit-/i.test(out[index] as string)) out.splice(index, 2);
+      const name = out[index] as string;
+      if ((name.charCodeAt(0) | 0x20) === 0x78 && /^x-ratelimit-/i.test(name)) out.splice(index, 2);
     }
     const { quotas, compat } = this.#gate;
     appendRateHeaders(out, this.#scope.accounts, quotas.clock.nowMs(), compat);

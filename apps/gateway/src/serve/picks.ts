@@ -136,10 +136,10 @@ export class Picks {
     const { replicas, selector, plan, asked } = request;
     const { signals } = this;
     for (const replica of replicas) {
-      if (replica.routability() !== wanted || tried.includes(replica)) continue;
+      if (replica.routability(nowMs) !== wanted || tried.includes(replica)) continue;
       if (selector !== undefined && !selector(replica.labels)) continue;
       const row = this.#table.add(replica.id);
-      replica.describe(this.#table, row);
+      replica.describe(this.#table, row, nowMs);
       if (plan.signals.any) {
         const load = signals.replica(replica.id);
         const latency = signals.latency(load, asked.model, replica.engine);
