@@ -23,6 +23,7 @@ import type { ConfigurationOrigin } from './control/reconciler.ts';
 import { Reconciler } from './control/reconciler.ts';
 import { noRecording, startRecording } from './control/recording.ts';
 import { Shutdown } from './control/shutdown.ts';
+import { cacheSalts } from './edge/cache-salt.ts';
 import { exposeEdge, startEdge } from './edge/index.ts';
 import type { Fleet } from './fleet/fleet.ts';
 import { LiveFleet } from './fleet/live-fleet.ts';
@@ -130,6 +131,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     trust,
     streamUsage: options.streamUsage ?? true,
     edge,
+    salts: await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng),
     quotas,
   });
   let answering = false;

@@ -107,8 +107,8 @@ async function send(core: Core, step: Planned, asked: Asked): Promise<{ seq: num
     case 'RemoveModelRoute':
       return await command(core, 'route.RemoveModelRoute', { routeId: wanted.routeId, reason: wanted.reason }, asked);
     case 'RegisterTenant': {
-      const { tenantId, displayName } = wanted;
-      return await command(core, 'tenancy.RegisterTenant', { tenantId, displayName, source: wanted.source }, asked);
+      const { tenantId, displayName, source, cacheSalt = false } = wanted;
+      return await command(core, 'tenancy.RegisterTenant', { tenantId, displayName, source, cacheSalt }, asked);
     }
     case 'RemoveTenant':
       return await command(core, 'tenancy.RemoveTenant', { tenantId: wanted.tenantId, reason: wanted.reason }, asked);

@@ -9,6 +9,7 @@ import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
 import type { Edge } from '../edge/index.ts';
 import { plainEdge } from '../edge/index.ts';
+import type { CacheSalts } from '../edge/cache-salt.ts';
 import { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import { ActiveList } from './active-list.ts';
@@ -59,6 +60,7 @@ export interface DataPlaneOptions {
   readonly upgrades?: Upgrades | undefined;
   /** Default: no proxy is believed, and no browser is answered. */
   readonly edge?: Edge | undefined;
+  readonly salts?: CacheSalts | undefined;
   readonly limits?: Partial<ServeLimits>;
   readonly flowLimits?: Partial<FlowLimits>;
 }
@@ -99,6 +101,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly rates = new RateLimit();
   readonly edge: Edge;
   readonly keyGuard = new KeyGuard();
+  readonly salts: CacheSalts | undefined;
   readonly quotas: QuotaGate | undefined;
   readonly flow: FlowGate;
   readonly hedging: Hedging;
@@ -126,6 +129,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.logger = options.logger;
     this.open = options.open;
     this.edge = options.edge ?? plainEdge;
+    this.salts = options.salts;
     this.compat = options.compat === 'aibrix';
     this.streamUsage = options.streamUsage ?? true;
     this.quotas = options.quotas === undefined ? undefined : new QuotaGate(options.quotas, this.compat);

@@ -18,6 +18,8 @@ export interface Endpoint {
   readonly cached: boolean;
   /** Its streams tell usage where `stream_options.include_usage` asks for it. */
   readonly usageOption: boolean;
+  /** Engines that know `cache_salt` read it here. */
+  readonly saltOption: boolean;
   /** Engines take a body without `model` where they serve one. */
   readonly modelOptional: boolean;
 }
@@ -33,6 +35,7 @@ const endpoint = (path: string, operation: string, traits: Traits = {}): Endpoin
   prompts: 0,
   cached: false,
   usageOption: false,
+  saltOption: false,
   modelOptional: false,
   ...traits,
 });
@@ -55,6 +58,7 @@ export const otherEndpoint = endpoint('other', 'other', { methods: ['GET'], body
 export const responsesEndpoint = endpoint('/v1/responses', 'chat', {
   prompts: fieldMask('instructions', 'input'),
   cached: true,
+  saltOption: true,
   dialect: 'responses',
 });
 const storedEndpoint = endpoint('/v1/responses/{id}', 'get_response', { ...stored, methods: ['GET', 'DELETE'] });
@@ -62,8 +66,8 @@ const cancelEndpoint = endpoint('/v1/responses/{id}/cancel', 'cancel_response', 
 
 const served = new Map(
   [
-    endpoint('/v1/chat/completions', 'chat', { ...chat, usageOption: true }),
-    endpoint('/v1/completions', 'text_completion', { ...chat, usageOption: true }),
+    endpoint('/v1/chat/completions', 'chat', { ...chat, usageOption: true, saltOption: true }),
+    endpoint('/v1/completions', 'text_completion', { ...chat, usageOption: true, saltOption: true }),
     endpoint('/v1/embeddings', 'embeddings', chat),
     responsesEndpoint,
     endpoint('/v1/messages', 'chat', { ...anthropic, cached: true }),

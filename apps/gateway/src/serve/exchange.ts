@@ -14,6 +14,7 @@ import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
 import { anthropicErrorBody, errorBody } from './errors.ts';
 import { countHeader, single } from './headers.ts';
+import { salted } from '../edge/cache-salt.ts';
 import { decoderOf } from '../edge/decoder.ts';
 import type { Decoded, Decoder } from '../edge/decoder.ts';
 import { keyOf } from './keys.ts';
@@ -294,7 +295,9 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     if (!this.#hasTurn()) return undefined;
     const before = scanner.previousResponseId;
     const held = before === '' ? replicas : holding(plane, replicas, before, account.tenantId);
-    return 'outcome' in held ? this.#stop(held) : this.#routeTo(scanner, held);
+    if ('outcome' in held) return this.#stop(held);
+    this.body = salted(plane, account.tenantId, this.body, endpoint, held);
+    return this.#routeTo(scanner, held);
   }
 
   /** False where another request with the same idempotency key is under way, was answered, or was another request. */

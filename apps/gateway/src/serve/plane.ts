@@ -3,6 +3,7 @@ import type { Logger } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
 import type { GatewayState } from '../control/state.ts';
 import type { Edge } from '../edge/index.ts';
+import type { CacheSalts } from '../edge/cache-salt.ts';
 import type { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import type { ActiveList } from './active-list.ts';
@@ -39,6 +40,8 @@ export interface Plane {
   readonly rates: RateLimit;
   readonly edge: Edge;
   readonly keyGuard: KeyGuard;
+  /** Undefined: no tenant's prompts are kept apart. */
+  readonly salts: CacheSalts | undefined;
   /** Undefined: limits are not held. */
   readonly quotas: QuotaGate | undefined;
   /** Where requests wait whose profile says so. */

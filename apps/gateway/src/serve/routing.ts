@@ -80,6 +80,7 @@ export const unread = (model: string): ScannedBody => ({
   maxTokens: 0,
   user: '',
   cacheSalt: '',
+  cacheSaltAt: undefined,
   previousResponseId: '',
   promptStart: 0,
   promptEnd: 0,
@@ -151,7 +152,7 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
     promptTokens,
     promptTokensExact: false,
     maxTokens,
-    sessionHash: session === '' ? 0 : fnv1a32(session) || 1,
+    sessionHash: session === '' ? 0 : fnv1a32(sessionOwn(request, session)) || 1,
     prefixBlocks: blocks === undefined ? 0 : blocks.length,
     sloTtftMs: sloOf(headers['x-slo-ttft-ms']),
     sloTpotMs: sloOf(headers['x-slo-tpot-ms']),
@@ -187,6 +188,10 @@ function planOf(
 /** For whom service is counted: the key's tenant, else the end user; '' is nobody. */
 const tenantOf = ({ key, headers, scanned }: RoutedRequest): string =>
   key?.tenantId ?? single(headers['user']) ?? scanned.user;
+
+/** Two tenants' sessions of one name are two: neither can steer towards the other's replica. */
+const sessionOwn = ({ key }: RoutedRequest, session: string): string =>
+  key === undefined ? session : `${key.tenantId}\0${session}`;
 
 /** The session that the client names, or one made for it where the strategy needs one; '' is none. */
 function sessionOf(plane: Plane, { headers, requestId }: RoutedRequest, plan: RoutePlan): string {

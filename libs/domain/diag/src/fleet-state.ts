@@ -113,8 +113,8 @@ function apply({ type, data }: DecodedEvent, id: string, edit: Edit): void {
     case 'ModelRouteRemoved':
       return edit.drop('modelRoutes', id);
     case 'TenantRegistered': {
-      const { displayName, source } = data as tenancy.TenantRegistered;
-      return edit.merge('tenants', id, { displayName, source });
+      const { displayName, source, cacheSalt } = data as tenancy.TenantRegistered;
+      return edit.merge('tenants', id, { displayName, source, ...(cacheSalt ? { cacheSalt } : {}) });
     }
     case 'LimitsSet': {
       const { limits } = toJson(tenancy.LimitsSetSchema, data as tenancy.LimitsSet) as { limits?: Json };

@@ -12,6 +12,8 @@ export interface DesiredKey extends Omit<MessageInitShape<typeof tenancy.KeyIssu
 export interface DesiredTenant {
   readonly tenantId: string;
   readonly displayName: string;
+  /** Not given is no. */
+  readonly cacheSalt?: boolean | undefined;
   readonly projects?: readonly { readonly projectId: string; readonly displayName: string }[] | undefined;
   readonly users?:
     | readonly { readonly userId: string; readonly projectId: string; readonly displayName: string }[]
@@ -83,11 +85,11 @@ class TenantPlanner {
 
   bring(desired: DesiredTenant, { source, nowMs }: PlanOptions): void {
     const before = this.#before;
-    const { tenantId, displayName, projects = [], users = [], keys, limits = [] } = desired;
+    const { tenantId, displayName, projects = [], users = [], keys, limits = [], cacheSalt = false } = desired;
     const keeps = (was: string | undefined): string => (byApi(was) ? (was as string) : source);
     const sign = (known: boolean): string => (known ? '~' : '+');
     this.#propose(
-      { type: 'RegisterTenant', tenantId, displayName, source: keeps(before.registration?.source) },
+      { type: 'RegisterTenant', tenantId, displayName, source: keeps(before.registration?.source), cacheSalt },
       `${sign(before.registration !== undefined)} tenant ${tenantId}`,
     );
     for (const project of projects) {

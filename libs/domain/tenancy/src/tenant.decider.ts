@@ -21,6 +21,8 @@ export type TenantCommand =
       readonly tenantId: string;
       readonly displayName: string;
       readonly source: string;
+      /** Its prompts share no cached block with other tenants'; undefined leaves it as it is. */
+      readonly cacheSalt?: boolean | undefined;
     }
   | { readonly type: 'RemoveTenant'; readonly tenantId: string; readonly reason: string }
   | ({ readonly type: 'IssueKey' } & Omit<Issue, '$typeName'>)
@@ -117,8 +119,13 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
       case 'RegisterTenant': {
         const { tenantId, displayName, source } = command;
         const { registration } = state;
+        const before = registration?.cacheSalt ?? false;
+        const { cacheSalt = before } = command;
         const same = registration?.displayName === displayName && registration.source === source;
-        return same ? [] : [{ type: 'TenantRegistered', data: { tenantId, displayName, source } }];
+        if (same && cacheSalt === before) return [];
+        return [
+          { type: 'TenantRegistered', data: { tenantId, displayName, source, ...(cacheSalt ? { cacheSalt } : {}) } },
+        ];
       }
       case 'RemoveTenant': {
         const { tenantId, reason } = command;

@@ -28,6 +28,7 @@ export interface DesiredKeyConfig extends Omit<
 export interface DesiredTenantConfig {
   readonly tenantId: string;
   readonly displayName: string;
+  readonly cacheSalt?: boolean;
   readonly projects?: readonly { readonly projectId: string; readonly displayName: string }[];
   readonly users?: readonly { readonly userId: string; readonly projectId: string; readonly displayName: string }[];
   readonly keys: readonly DesiredKeyConfig[];
@@ -94,6 +95,7 @@ function tenant(given: TenantConfig): DesiredTenantConfig {
   return {
     tenantId: given.id,
     displayName: given.name,
+    ...(given.cacheSalt ? { cacheSalt: true } : {}),
     keys: given.keys.map((key) => ({
       keyId: key.id,
       keyHash: key.sha256,

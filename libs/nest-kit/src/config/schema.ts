@@ -107,6 +107,8 @@ const key = z.strictObject({
 const tenant = z.strictObject({
   id,
   name: z.string().default(''),
+  /** Its prompts share no cached block with those of other tenants. */
+  cacheSalt: z.boolean().default(false),
   projects: z.array(project).default([]),
   users: z.array(user).default([]),
   keys: z.array(key).default([]),

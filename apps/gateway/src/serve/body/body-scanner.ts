@@ -32,6 +32,8 @@ export interface ScannedBody {
   readonly maxTokens: number;
   readonly user: string;
   readonly cacheSalt: string;
+  /** Where its value stands; undefined where it is absent. */
+  readonly cacheSaltAt: Span | undefined;
   /** '' where a response continues none. */
   readonly previousResponseId: string;
   /** The raw values of the prompt's fields, from the start of the first to the end of the last. */
@@ -96,6 +98,7 @@ export class BodyScanner implements ScannedBody {
   maxTokens = 0;
   user = '';
   cacheSalt = '';
+  cacheSaltAt: Span | undefined;
   promptStart = 0;
   promptEnd = 0;
   promptBytes = 0;
@@ -116,7 +119,7 @@ export class BodyScanner implements ScannedBody {
   scan(body: Buffer, prompts = chatPrompts, modelOptional = false): BodyProblem | undefined {
     this.model = this.user = this.cacheSalt = this.previousResponseId = '';
     this.stream = this.includeUsage = false;
-    this.streamOptions = undefined;
+    this.streamOptions = this.cacheSaltAt = undefined;
     this.maxTokens = this.#maxTokensRank = this.#seen = 0;
     this.promptStart = this.promptEnd = this.promptBytes = 0;
     this.#unread = promptFields & ~prompts;
@@ -210,6 +213,7 @@ export class BodyScanner implements ScannedBody {
         if (first === 0x22) this.user = cursor.text(start, end);
         return undefined;
       case 'cache_salt':
+        this.cacheSaltAt = { start, end };
         if (first === 0x22) this.cacheSalt = cursor.text(start, end);
         return undefined;
       case 'previous_response_id':
