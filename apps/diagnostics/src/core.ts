@@ -6,6 +6,7 @@ import type { Logger, Registry } from '#libs/observability';
 import type { FleetFold } from './loops/fleet-fold.ts';
 import type { Notary } from './loops/notary.ts';
 import type { Projector } from './loops/projector.ts';
+import type { Guesses } from './http/guesses.ts';
 import type { Gate } from './gate.ts';
 
 /** What every answer rests on. One object for the app. */
@@ -22,6 +23,8 @@ export interface Core {
   readonly notary: Notary;
   /** Keys whose seals count. */
   readonly trustedKeys: ReadonlySet<string>;
+  /** Wrong admin keys. */
+  readonly guesses: Guesses;
   readonly longAnswers: Gate;
   readonly followers: Gate;
   /** Aborted when the app stops: streams end then. */

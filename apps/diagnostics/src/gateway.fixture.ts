@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { route, tenancy } from '#libs/contracts';
 import { EventRegistry } from '#libs/contracts';
 import { configuration, policy, replica } from '#libs/domain/route';
-import { priceBookId, prices, tenant } from '#libs/domain/tenancy';
+import { adminKeys, adminKeysId, priceBookId, prices, tenant } from '#libs/domain/tenancy';
 import type { Broker, Decider, DomainEvent, Handled } from '#libs/event-log';
 import { CommandHandler } from '#libs/event-log';
 import { systemEnvironment } from '#libs/kernel';
@@ -109,6 +109,54 @@ class DecidersController {
   revoke(@Payload() command: tenancy.RevokeKey, @Ctx() context: MessageContext): Promise<object> {
     const { tenantId, keyId, reason } = command;
     return this.run(tenant, tenantId, { type: 'RevokeKey', tenantId, keyId, reason }, context);
+  }
+
+  @MessagePattern('tenancy.ChangeKey')
+  changeKey(@Payload() given: tenancy.ChangeKey, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(tenant, given.tenantId, { type: 'ChangeKey', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.RotateKey')
+  rotateKey(@Payload() given: tenancy.RotateKey, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(tenant, given.tenantId, { type: 'RotateKey', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.RegisterProject')
+  registerProject(@Payload() given: tenancy.RegisterProject, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(tenant, given.tenantId, { type: 'RegisterProject', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.RemoveProject')
+  removeProject(@Payload() given: tenancy.RemoveProject, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(tenant, given.tenantId, { type: 'RemoveProject', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.RegisterUser')
+  registerUser(@Payload() given: tenancy.RegisterUser, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(tenant, given.tenantId, { type: 'RegisterUser', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.RemoveUser')
+  removeUser(@Payload() given: tenancy.RemoveUser, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(tenant, given.tenantId, { type: 'RemoveUser', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.IssueAdminKey')
+  issueAdminKey(@Payload() given: tenancy.IssueAdminKey, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(adminKeys, adminKeysId, { type: 'IssueAdminKey', ...rest }, context);
+  }
+
+  @MessagePattern('tenancy.RevokeAdminKey')
+  revokeAdminKey(@Payload() given: tenancy.RevokeAdminKey, @Ctx() context: MessageContext): Promise<object> {
+    const { $typeName: _, ...rest } = given;
+    return this.run(adminKeys, adminKeysId, { type: 'RevokeAdminKey', ...rest }, context);
   }
 }
 

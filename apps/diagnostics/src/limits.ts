@@ -13,6 +13,10 @@ export const limits = {
   commitsWindow: 5_000,
   scanMsMax: 10_000,
   /** Long answers (replay, verify, archive, state of the past) at once; further ones are refused. */
+  /** Wrong admin keys of one address in a window, and addresses that are counted. */
+  guessesMax: 20,
+  guessWindowMs: 60_000,
+  guessersMax: 4_096,
   longAnswersMax: 4,
   followersMax: 32,
   /** Items between two pauses of a long computation, so that the API answers meanwhile. */

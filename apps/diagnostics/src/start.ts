@@ -15,6 +15,7 @@ import type { Core } from './core.ts';
 import { DiagnosticsModule } from './diagnostics.module.ts';
 import { Gate } from './gate.ts';
 import { bodies } from './http/bodies.ts';
+import { Guesses } from './http/guesses.ts';
 import { limits } from './limits.ts';
 import type { AnchorCopies } from '#libs/projections-postgres';
 import { AnchorCopier } from './loops/anchor-copier.ts';
@@ -67,6 +68,7 @@ export async function startDiagnostics(options: DiagnosticsOptions): Promise<Run
     projector,
     notary,
     trustedKeys: keys.trusted,
+    guesses: new Guesses(),
     longAnswers: new Gate('long questions', limits.longAnswersMax),
     followers: new Gate('followers', limits.followersMax),
     stopping: stopping.signal,

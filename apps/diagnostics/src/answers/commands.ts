@@ -1,8 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { MessagePatternName, MessageTypeOf, route } from '#libs/contracts';
-import type { KeyAnswer, ReceiptAnswer } from '#libs/domain/diag';
+import type { ReceiptAnswer } from '#libs/domain/diag';
 import { parseDuration } from '#libs/domain/diag';
-import { hashApiKey, newApiKey } from '#libs/domain/tenancy';
 import { CodedError } from '#libs/kernel';
 import { toCommandHeaders } from '#libs/nest-kit';
 import type { Core } from '../core.ts';
@@ -38,27 +37,8 @@ export async function command<Name extends CommandName>(
   return { durability: core.broker.durability, seq, version, commitId, changed };
 }
 
-export interface KeyWanted {
-  readonly tenantId: string;
-  readonly keyId: string;
-  readonly name: string;
-  readonly models: readonly string[];
-  /** RFC 3339, or how long from now ("30d"). */
-  readonly expiresAt?: string | undefined;
-}
-
-/** A new key of a tenant. The key itself is in this answer and nowhere else. */
-export async function issueKey(core: Core, wanted: KeyWanted, asked: Asked): Promise<KeyAnswer> {
-  const { tenantId, keyId, name: displayName, models } = wanted;
-  const key = newApiKey(core.environment.rng);
-  const expiresAtMs = expiryOf(wanted.expiresAt, core.environment.clock.nowMs());
-  const issue = { tenantId, keyId, keyHash: hashApiKey(key), displayName, models: [...models], expiresAtMs };
-  // A key is drawn anew each time, so that the same call given twice is another command.
-  const receipt = await command(core, 'tenancy.IssueKey', issue, { ...asked, commandId: undefined });
-  return { ...receipt, tenantId, keyId, key };
-}
-
-function expiryOf(text: string | undefined, nowMs: number): number {
+/** RFC 3339, or how long from now. @throws BAD_REQUEST */
+export function expiryOf(text: string | undefined, nowMs: number): number {
   if (text === undefined) return 0;
   const forMs = parseDuration(text);
   const atMs = forMs === undefined ? Date.parse(text) : nowMs + forMs;

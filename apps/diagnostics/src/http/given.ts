@@ -1,4 +1,3 @@
-import { isSubjectId } from '#libs/contracts';
 import { CodedError } from '#libs/kernel';
 import { z } from 'zod';
 import { limits } from '../limits.ts';
@@ -22,12 +21,18 @@ export const sequence = whole(Number.MAX_SAFE_INTEGER);
 export const limitUpTo = (max: number): z.ZodType<number> => z.coerce.number().int().min(1).max(max);
 export const moment = z.union([z.string().min(1).max(64), z.number().int().nonnegative()]).transform(String);
 export const text = (max: number): z.ZodString => z.string().min(1).max(max);
-export const subjectId = z.string().refine(isSubjectId, 'must be 1 to 64 letters, digits, "_" or "-"');
+export const subjectId = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "_" or "-"');
 export const flag = z
   .enum(['', '0', '1', 'true', 'false'])
   .transform((value) => value !== '0' && value !== 'false')
   .default(false);
 export const anyId = text(limits.idLengthMax);
+/** Stands in the commit. */
+export const reasonGiven = z.strictObject({ reason: z.string().max(1024).default('') }).default({ reason: '' });
+export const listGiven = z.object({
+  minSeq: sequence.default(0),
+  waitMs: limitUpTo(limits.minSeqWaitMsMax).default(limits.minSeqWaitMsMax),
+});
 
 /** "route.replica.*" and "lintel.ev.route.replica.*" both name those subjects. @throws BAD_REQUEST */
 export function subjectFilterOf(subject: string | undefined): readonly string[] | undefined {

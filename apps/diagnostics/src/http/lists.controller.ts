@@ -11,7 +11,6 @@ import type {
   TenantItem,
 } from '#libs/domain/diag';
 import { parseTime, stateJson } from '#libs/domain/diag';
-import { CodedError } from '#libs/kernel';
 import { Controller, Get, HttpCode, Inject, Param, Post, Query, Res, UseGuards } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -21,15 +20,13 @@ import { listPrices } from '../answers/prices.ts';
 import { listProjections, rebuildProjection, retryProjection } from '../answers/projections.ts';
 import type { Core } from '../core.ts';
 import { limits } from '../limits.ts';
+import * as answers from '../openapi/answers.ts';
+import { Described } from '../openapi/described.ts';
 import { CORE } from '../tokens.ts';
 import { AdminGuard } from './admin.guard.ts';
-import { given, limitUpTo, moment, sequence, text } from './given.ts';
+import { given, limitUpTo, listGiven, moment, sequence, subjectId, text } from './given.ts';
 import { answerLines } from './lines.ts';
 
-const listGiven = z.object({
-  minSeq: sequence.default(0),
-  waitMs: limitUpTo(limits.minSeqWaitMsMax).default(limits.minSeqWaitMsMax),
-});
 const requestsGiven = z.object({
   limit: limitUpTo(limits.listRowsMax).default(50),
   model: text(256).optional(),
@@ -48,6 +45,11 @@ const lettersGiven = z.object({
 const letterGiven = z.object({ id: sequence });
 const projectionGiven = z.object({ name: text(80) });
 
+const completionKinds = ['replicas', 'policies', 'tenants', 'projects', 'users', 'keys', 'adminKeys'] as const;
+const ofTenants: ReadonlySet<string> = new Set(['projects', 'users', 'keys']);
+const completionGiven = z.object({ kind: z.enum(completionKinds) });
+const completionQuery = z.object({ tenant: subjectId.optional() });
+
 /** What there is now. */
 @Controller('api/v1')
 @UseGuards(AdminGuard)
@@ -55,26 +57,39 @@ export class ListsController {
   constructor(@Inject(CORE) private readonly core: Core) {}
 
   @Get('replicas')
+  @Described({
+    summary: 'Replicas, with what the gateway last saw of each',
+    query: listGiven,
+    answer: answers.listOf(answers.replicaItem),
+  })
   async replicas(@Query() query: unknown): Promise<ListAnswer<ReplicaItem>> {
     return await listReplicas(this.core, given(listGiven, query));
   }
 
   @Get('policies')
+  @Described({ summary: 'Policies in force', query: listGiven, answer: answers.listOf(answers.policyItem) })
   async policies(@Query() query: unknown): Promise<ListAnswer<PolicyItem>> {
     return await listPolicies(this.core, given(listGiven, query));
   }
 
   @Get('tenants')
+  @Described({
+    summary: 'Tenants with their keys and limits',
+    query: listGiven,
+    answer: answers.listOf(answers.tenantItem),
+  })
   async tenants(@Query() query: unknown): Promise<ListAnswer<TenantItem>> {
     return await listTenants(this.core, given(listGiven, query));
   }
 
   @Get('prices')
+  @Described({ summary: 'Prices in force', query: listGiven, answer: answers.listOf(answers.anything) })
   async prices(@Query() query: unknown): Promise<ListAnswer<PriceItem>> {
     return await listPrices(this.core, given(listGiven, query));
   }
 
   @Get('requests')
+  @Described({ summary: 'Requests, newest first', query: requestsGiven, answer: answers.listOf(answers.requestItem) })
   async requests(@Query() query: unknown): Promise<ListAnswer<RequestItem>> {
     const { since, until, after, ...filter } = given(requestsGiven, query);
     const nowMs = this.core.environment.clock.nowMs();
@@ -87,11 +102,18 @@ export class ListsController {
   }
 
   @Get('projections')
+  @Described({ summary: 'Where each read model stands', answer: answers.listOf(answers.projectionState) })
   async projections(): Promise<ListAnswer<ProjectionState>> {
     return await listProjections(this.core);
   }
 
   @Post('projections/:name/rebuild')
+  @Described({
+    summary: 'Fold the log anew beside the live rows, then swap',
+    params: projectionGiven,
+    as: 'lines',
+    answer: answers.lineOf('progress', 'done'),
+  })
   async rebuild(@Param() params: unknown, @Res() reply: FastifyReply): Promise<void> {
     const { name } = given(projectionGiven, params);
     const { longAnswers, stopping } = this.core;
@@ -100,33 +122,55 @@ export class ListsController {
 
   @Post('projections/:name/retry')
   @HttpCode(200)
+  @Described({
+    summary: 'Let a halted read model try again',
+    params: projectionGiven,
+    answer: answers.listOf(answers.projectionState),
+  })
   async retry(@Param() params: unknown): Promise<ListAnswer<ProjectionState>> {
     return await retryProjection(this.core, given(projectionGiven, params).name);
   }
 
   @Get('dead-letters')
+  @Described({
+    summary: 'Messages that a reactor could not handle',
+    query: lettersGiven,
+    answer: answers.listOf(answers.letterItem),
+  })
   async deadLetters(@Query() query: unknown): Promise<ListAnswer<DeadLetterItem>> {
     return await listDeadLetters(this.core, given(lettersGiven, query));
   }
 
   @Get('dead-letters/:id')
+  @Described({ summary: 'One of them, whole', params: letterGiven, answer: answers.letterAnswer })
   async deadLetter(@Param() params: unknown): Promise<DeadLetterAnswer> {
     return await showDeadLetter(this.core, given(letterGiven, params).id);
   }
 
   @Post('dead-letters/:id/redrive')
   @HttpCode(200)
+  @Described({ summary: 'Give it to its reactor again', params: letterGiven, answer: answers.redriveAnswer })
   async redrive(@Param() params: unknown): Promise<RedriveAnswer> {
     return await redriveDeadLetter(this.core, given(letterGiven, params).id);
   }
 
   /** Names only, for a shell that completes them. */
   @Get('completion/:kind')
-  async completion(@Param('kind') kind: string): Promise<string[]> {
-    const names = ['replicas', 'policies', 'tenants'] as const;
-    const found = names.find((name) => name === kind);
-    if (found === undefined) throw new CodedError('BAD_REQUEST', `${kind}: one of ${names.join(', ')}`);
+  @Described({
+    summary: 'Names only, for a shell that completes them',
+    params: completionGiven,
+    query: completionQuery,
+    answer: answers.names,
+  })
+  async completion(@Param() params: unknown, @Query() query: unknown): Promise<string[]> {
+    const { kind } = given(completionGiven, params);
+    const { tenant } = given(completionQuery, query);
     const { state } = await this.core.fold.at();
-    return stateJson(state.fleet)[found].map(({ id }) => id);
+    const ids = stateJson(state.fleet)[kind].map(({ id }) => id);
+    if (!ofTenants.has(kind)) return ids;
+    // Those of tenants are named `<tenant>/<id>` in the state.
+    return [...new Set(ids.filter((id) => tenant === undefined || id.startsWith(`${tenant}/`)))].map((id) =>
+      id.slice(id.indexOf('/') + 1),
+    );
   }
 }

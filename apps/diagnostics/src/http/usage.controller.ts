@@ -5,6 +5,8 @@ import { Controller, Get, Inject, Query, UseGuards } from '@nestjs/common';
 import { z } from 'zod';
 import { tellUsage } from '../answers/usage.ts';
 import type { Core } from '../core.ts';
+import * as answers from '../openapi/answers.ts';
+import { Described } from '../openapi/described.ts';
 import { CORE } from '../tokens.ts';
 import { AdminGuard } from './admin.guard.ts';
 import { given, moment, text } from './given.ts';
@@ -38,6 +40,7 @@ export class UsageController {
   constructor(@Inject(CORE) private readonly core: Core) {}
 
   @Get('usage')
+  @Described({ summary: 'What was used, and what it cost', query: usageGiven, answer: answers.usageAnswer })
   async usage(@Query() query: unknown): Promise<UsageAnswer> {
     const { by: dimensions, since, until, ...named } = given(usageGiven, query);
     const nowMs = this.core.environment.clock.nowMs();

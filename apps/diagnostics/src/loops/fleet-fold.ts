@@ -9,7 +9,7 @@ import {
   routeStateFromJson,
   routeStateToJson,
 } from '#libs/domain/route';
-import type { TenancyState } from '#libs/domain/tenancy';
+import type { AdminKeyState, TenancyState } from '#libs/domain/tenancy';
 import {
   emptyTenancyState,
   evolveTenancy,
@@ -36,6 +36,8 @@ interface FoldedJson {
   readonly route: unknown;
   readonly tenancy: unknown;
 }
+
+const noAdminKeys: AdminKeyState = new Map();
 
 interface FleetFoldOptions {
   readonly broker: Broker;
@@ -71,6 +73,11 @@ export class FleetFold {
     await fold.saveSnapshot().catch((thrown: unknown) => {
       this.#options.logger.debug(`no snapshot at the end: ${errorText(thrown)}`);
     });
+  }
+
+  /** As far as the log was read: until then there are none. */
+  get adminKeys(): AdminKeyState {
+    return this.#fold?.state.tenancy.admin ?? noAdminKeys;
   }
 
   get headSeq(): number {

@@ -132,6 +132,12 @@ export interface KeyAnswer extends ReceiptAnswer {
   readonly key: string;
 }
 
+export interface AdminKeyAnswer extends ReceiptAnswer {
+  readonly keyId: string;
+  /** Shown this once; only its sha256 is stored. */
+  readonly key: string;
+}
+
 export interface ProjectionState {
   readonly id: string;
   readonly generation: number;
@@ -280,6 +286,58 @@ export interface KeyItem {
   readonly revoked: boolean;
   readonly revokeReason: string | null;
   readonly seq: number;
+}
+
+export interface ProjectItem {
+  readonly tenantId: string;
+  readonly projectId: string;
+  readonly displayName: string;
+  readonly source: string;
+}
+
+export interface UserItem {
+  readonly tenantId: string;
+  readonly userId: string;
+  /** Empty is the whole tenant. */
+  readonly projectId: string;
+  readonly displayName: string;
+  readonly source: string;
+}
+
+/** A key with its scope. */
+export interface KeyDetail extends Omit<KeyItem, 'seq'> {
+  readonly tenantId: string;
+  readonly projectId: string;
+  readonly userId: string;
+  /** Empty is all. */
+  readonly endpoints: readonly string[];
+  /** Null is as the profile says. */
+  readonly priority: number | null;
+  readonly source: string;
+  /** Former keys that still work. */
+  readonly overlaps: number;
+}
+
+export interface TenantDetail {
+  readonly tenantId: string;
+  readonly displayName: string;
+  readonly source: string;
+  readonly projects: readonly ProjectItem[];
+  readonly users: readonly UserItem[];
+  readonly keys: readonly KeyDetail[];
+}
+
+export interface AdminKeyItem {
+  readonly keyId: string;
+  readonly displayName: string;
+  /** Null is never. */
+  readonly expiresAtMs: number | null;
+  readonly revoked: boolean;
+}
+
+export interface OneAnswer<Item> extends Durable {
+  readonly atSeq: number;
+  readonly item: Item;
 }
 
 export interface LimitItem {
