@@ -17,6 +17,7 @@ const groups = {
   busy: ['busyShare'],
   tenant: ['tenantLevel'],
   work: ['workMs'],
+  transfer: ['transferPerKTokenMs'],
   model: [
     'ttftBaseMs',
     'ttftPerKTokenMs',
@@ -150,6 +151,10 @@ export class FleetSignals {
     if (wanted.busy) table.put(row, columnIndex.busyShare, load.busyShare(nowMs), 0);
     if (wanted.tenant) table.put(row, columnIndex.tenantLevel, this.#levelAsked, 0);
     if (wanted.work && latency.known) table.put(row, columnIndex.workMs, load.workMs(nowMs), 0);
+    const { transfer } = load;
+    if (wanted.transfer && !Number.isNaN(transfer.value)) {
+      table.put(row, columnIndex.transferPerKTokenMs, transfer.value, nowMs - transfer.atMs);
+    }
     if (wanted.model) this.#writeModel(table, row, load, latency, nowMs);
   }
 
@@ -174,8 +179,10 @@ export class FleetSignals {
     if (flight.landed || !Number.isNaN(flight.firstTokenMs)) return;
     flight.firstTokenMs = nowMs;
     flight.load.begun(flight, nowMs);
-    flight.measuredTtftMs = nowMs - flight.startMs;
-    this.#learnTtft(flight, flight.measuredTtftMs, nowMs);
+    const tookMs = nowMs - flight.startMs;
+    // What a hand-over takes is not what was predicted.
+    if (flight.sent.transferredTokens === undefined) flight.measuredTtftMs = tookMs;
+    this.#learnTtft(flight, tookMs, nowMs);
   }
 
   /** The request is over, however it went. Once for each flight; later calls do nothing. */
@@ -221,6 +228,13 @@ export class FleetSignals {
   #learnTtft(flight: Flight, tookMs: number, nowMs: number): void {
     const { load, latency } = flight;
     const ahead = { tokens: flight.prefillTokens, decoding: flight.decodingAhead };
+    const { transferredTokens } = flight.sent;
+    if (transferredTokens !== undefined) {
+      if (!latency.ttftKnown || transferredTokens < transferTokensMin) return;
+      const extraMs = tookMs - latency.ttftMs(ahead) * load.ttftCorrection.factorAt(nowMs);
+      load.transfer.observe((Math.max(0, extraMs) * 1_000) / transferredTokens, nowMs);
+      return;
+    }
     load.ttft.observe(tookMs, nowMs);
     load.busyness.observe(flight.inflightAhead, nowMs);
     if (latency.ttftKnown) load.ttftCorrection.observe(tookMs, latency.ttftMs(ahead), nowMs);
@@ -282,6 +296,9 @@ export class FleetSignals {
 /** What a token takes by that which the model says: the replica's correction, and what prompts take on the whole. */
 const slowing = (load: ReplicaLoad, latency: LatencyModel, nowMs: number): number =>
   load.tpotCorrection.factorAt(nowMs) * latency.slowing;
+
+/** Of fewer tokens a hand-over says nothing of what each takes. */
+const transferTokensMin = 128;
 
 /** A token took at least this share of its time itself, whatever prompts are said to have taken. */
 const ownShareMin = 0.2;

@@ -12,6 +12,8 @@ export interface Sent {
   readonly outputTokens: number;
   /** Its first token will be seen when it comes. */
   readonly stream: boolean;
+  /** Prompt tokens whose KV comes from another replica; undefined: none. */
+  readonly transferredTokens?: number | undefined;
 }
 
 /** What came of it. */

@@ -26,6 +26,8 @@ export class ReplicaLoad implements Work {
   readonly tpot = new RecentMean();
   /** Requests in flight when those were sent that `ttft` tells of. */
   readonly busyness = new RecentMean();
+  /** Hand-over of KV to it, for each 1,000 tokens, ms. */
+  readonly transfer = new RecentMean();
   readonly ttftCorrection = new Correction();
   readonly tpotCorrection = new Correction();
   #prefilledTokens = 0;

@@ -17,6 +17,9 @@ export interface FleetReplica {
   readonly labels: Readonly<Record<string, string>>;
   /** Detected or registered: latency is learnt by kind. */
   readonly engine: route.EngineKind;
+  readonly role: route.ReplicaRole;
+  /** Prefill and decode replicas of one role set can hand over to one another. */
+  readonly roleset: string;
   /** Requests that this gateway has on it now. */
   readonly inflight: number;
   /** What requests of other gateways there still need, as far as they tell. */

@@ -28,6 +28,8 @@ export class LiveReplica implements FleetReplica {
   readonly origin: string;
   readonly address: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly role: route.ReplicaRole;
+  readonly roleset: string;
   readonly circuit = new Circuit();
   readonly window = new FailureWindow();
   observation: Observation;
@@ -53,6 +55,8 @@ export class LiveReplica implements FleetReplica {
     this.origin = registration.url;
     this.address = addressOf(registration.url);
     this.labels = registration.labels;
+    this.role = registration.role;
+    this.roleset = registration.roleset;
     this.observation = nothingObserved(registration.engine);
     this.registeredAtMs = clock.monotonicMs();
   }

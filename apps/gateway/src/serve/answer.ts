@@ -33,6 +33,8 @@ const uses = new Map<string, Use>(
     'routing-strategy',
     'target-pod',
     'target-pod-ip',
+    'prefill-target-pod',
+    'prefill-target-pod-ip',
     'x-session-id',
     'x-aibrix-config-profile',
   ].map((name) => [name, Use.Drop] as const),

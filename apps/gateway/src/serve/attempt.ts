@@ -5,6 +5,7 @@ import type { FleetReplica } from '../fleet/fleet.ts';
 import type { Refusal } from './errors.ts';
 import { upstreamFailed } from './errors.ts';
 import { rawHeader } from './headers.ts';
+import type { Handover } from './pd/handover.ts';
 import type { Failure, UpstreamConnection } from './upstream/connection.ts';
 
 /** One try on one replica. `end` charges the replica, exactly once. */
@@ -15,6 +16,11 @@ export class Attempt {
   /** A request on an idle connection that turned out to be closed is sent again once, on a new one. */
   reconnected = false;
   ended: route.AttemptEnd | undefined;
+  /** Its part of a request that is handed over; unspecified does all of it. */
+  role: route.ReplicaRole = route.ReplicaRole.UNSPECIFIED;
+  /** What it is sent, where that is not the client's own body. */
+  body: Buffer | undefined;
+  handover: Handover | undefined;
   /** Asked while another attempt had not answered yet. */
   hedge = false;
   /** Tokens of a broken stream that it goes on from. Undefined: it begins the answer. */
@@ -39,8 +45,9 @@ export class Attempt {
   }
 
   toRecord(end: route.AttemptEnd, endMs: number, error: string): RecordedAttempt {
-    const { replica, pick, startMs, firstByteMs, httpStatus, hedge, continuedTokens } = this;
-    return { replicaId: replica.id, pick, startMs, firstByteMs, endMs, end, httpStatus, error, hedge, continuedTokens };
+    const { replica, pick, startMs, firstByteMs, httpStatus, hedge, continuedTokens, role } = this;
+    const { id: replicaId } = replica;
+    return { replicaId, pick, startMs, firstByteMs, endMs, end, httpStatus, error, hedge, continuedTokens, role };
   }
 }
 

@@ -3,7 +3,8 @@ import type { FlowAsker, Passage } from '../flow/index.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import type { Asker } from './asker.ts';
-import { allFailed, Attempt, endOf, engineDied, retryableEnd, retryAfterOf } from './attempt.ts';
+import type { Attempt } from './attempt.ts';
+import { allFailed, endOf, engineDied, retryableEnd, retryAfterOf } from './attempt.ts';
 import { takesTextToGoOn } from './engine-traits.ts';
 import type { Break } from './breaks.ts';
 import { brokenBy, stopped } from './breaks.ts';
@@ -12,7 +13,6 @@ import { framed, lastChunk } from './body/chunk-frame.ts';
 import { cannotGoOn, continuationOf } from './continuation/of-request.ts';
 import type { Continuation } from './continuation/continuation.ts';
 import { continuedEvent } from './continuation/continuation.ts';
-import { responsesEndpoint } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
 import { errorEvent } from './errors.ts';
 import { single } from './headers.ts';
@@ -21,10 +21,15 @@ import { Hedge } from './hedging/hedge.ts';
 import type { Hedgeable } from './hedging/hedging.ts';
 import { mayHedge } from './hedging/hedging.ts';
 import { listenToDrain } from './listening.ts';
+import { land } from './landing.ts';
 import { Outgoing } from './outgoing.ts';
+import { startsWithError } from './pd/first-event.ts';
+import type { HandoverHost } from './pd/handover.ts';
+import { answerBegun, Handover } from './pd/handover.ts';
 import type { Plane } from './plane.ts';
 import type { Routed } from './routing.ts';
 import { appendOwnHeaders, whyNone } from './routing.ts';
+import { attemptOn, pickFor, rememberHolder } from './trying.ts';
 import { Upload } from './upload.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
 
@@ -32,7 +37,7 @@ const { AttemptEnd, Outcome } = route;
 const never = Number.POSITIVE_INFINITY;
 
 /** The engines' side of a request: one try after the other until one answers, and that answer's way to the client. */
-export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
+export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, Hedgeable {
   /** The latest one. */
   attempt: Attempt | undefined;
   answer: Answer | undefined;
@@ -43,7 +48,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
   readonly #tried: FleetReplica[] = [];
   /** Through flow control; undefined where its profile has none. */
   #passage: Passage | undefined;
-  readonly #outgoing: Outgoing;
+  readonly outgoing: Outgoing;
   /** Asked while the attempt at hand had not answered yet; undefined where nobody is. */
   #hedge: Hedge | undefined;
   /** Undefined where a stream that breaks ends with an error. */
@@ -72,7 +77,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     this.#plane = plane;
     this.#asker = asker;
     const reads = where.plan.profile.continuation !== undefined;
-    this.#outgoing = new Outgoing(plane, asker, { streamed, usage, reads });
+    this.outgoing = new Outgoing(plane, asker, { streamed, usage, reads });
   }
 
   /** Sends it, or has it wait for a replica with room where its profile says so. */
@@ -116,22 +121,31 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
   #tryFirst(): void {
     this.#try();
     const { hedge } = this.where.plan.profile;
-    if (hedge === undefined || !this.unanswered) return;
+    // Of a request that two replicas work on a third one would be no copy.
+    if (hedge === undefined || !this.unanswered || this.where.splittable === true) return;
     const { target, account } = this.#asker;
     if (!this.#streamed && mayHedge(target.endpoint.path, account.stream)) {
       this.#plane.hedging.watch(this, hedge, (this.attempt as Attempt).flight);
     }
   }
 
-  /** Picks a replica and sends the request there. */
+  /** Picks a replica, or two, and sends the request there. */
   #try(): void {
-    const attempt = this.#next();
-    if (attempt === undefined) {
+    const picked = pickFor(this.#plane, this.#asker, this.where, this.#leftOut());
+    if (picked.replica === undefined) {
       this.#noReplica();
       return;
     }
+    if (this.where.plan.readsRoles && Handover.begin(this.#plane, this.#asker, this, picked)) return;
+    this.ask(picked.replica, picked.prefixBlocksMatched);
+  }
+
+  ask(replica: FleetReplica, matched: number, handover?: Handover, body?: Buffer): void {
+    this.#tried.push(replica);
+    const attempt = attemptOn(this.#plane, this.#asker, this.where, replica, matched, handover);
+    attempt.body = body;
     this.attempt = attempt;
-    this.#send(attempt, this.#connect(attempt.replica));
+    this.#send(attempt, this.#connect(replica));
   }
 
   #connect(replica: FleetReplica): UpstreamConnection | undefined {
@@ -139,25 +153,22 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     return this.#streamed ? pool.connect() : pool.acquire();
   }
 
-  /** An attempt on the next best replica; undefined where there is none. */
+  /** An attempt on the next best replica, for all of the request; undefined where there is none. */
   #next(leftOut = this.#leftOut()): Attempt | undefined {
-    const plane = this.#plane;
-    const { account } = this.#asker;
-    const { where } = this;
-    const { clock } = plane.environment;
-    const pickStartMs = clock.monotonicMs();
-    const picked = plane.picks.pick(where, leftOut, pickStartMs);
-    const pickedAtMs = clock.monotonicMs();
-    account.pickUs += (pickedAtMs - pickStartMs) * 1000;
-    account.pickedMs = pickedAtMs - this.#asker.startMs;
-    const { replica, captured } = picked;
-    if (captured !== undefined) account.picks.push(captured);
+    const where = this.where.splittable === true ? { ...this.where, splittable: false } : this.where;
+    const { replica, prefixBlocksMatched } = pickFor(this.#plane, this.#asker, where, leftOut);
     if (replica === undefined) return undefined;
     this.#tried.push(replica);
-    const matched = picked.prefixBlocksMatched;
-    const flight = plane.picks.dispatched(where, replica, matched, account.stream, pickedAtMs);
-    plane.metrics.prefix(where.features.prefixBlocks, matched);
-    return new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
+    return attemptOn(this.#plane, this.#asker, where, replica, prefixBlocksMatched, undefined);
+  }
+
+  mark(replica: FleetReplica | undefined): void {
+    if (replica === undefined) this.#tried.pop();
+    else this.#tried.push(replica);
+  }
+
+  failed(end: route.AttemptEnd, message: string): void {
+    this.#attemptFailed(end, message);
   }
 
   /** Those tried; before the first try those without room. */
@@ -176,7 +187,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     if (!this.committed) this.answer = undefined;
     if (connection.connected) this.onConnected();
     else this.#asker.deadlineMs = nowMs + limits.connectTimeoutMs;
-    this.#outgoing.write(attempt.replica, connection, this, this.#continuation?.resumed?.body);
+    this.outgoing.write(attempt.replica, connection, this, attempt.body ?? this.#continuation?.resumed?.body);
   }
 
   #noReplica(): void {
@@ -196,32 +207,10 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
   endAttempt(end: route.AttemptEnd, error: string, attempt = this.attempt): boolean {
     if (attempt === undefined || !attempt.end(end)) return false;
     this.#plane.metrics.attempt(end);
-    this.#land(attempt, end);
+    land(this.#plane, this.#asker, this.where, attempt, end);
     this.#asker.account.attempts.push(attempt.toRecord(end, this.#asker.elapsedMs, error));
+    attempt.handover?.over();
     return true;
-  }
-
-  /** What the attempt teaches of its replica. */
-  #land({ flight, httpStatus, continuedTokens }: Attempt, end: route.AttemptEnd): void {
-    const { usage } = this.#asker.account;
-    // Of an answer that was continued this replica gave only a part.
-    const whole = end === AttemptEnd.ANSWERED && httpStatus < 400 && continuedTokens === undefined;
-    const { picks, metrics, hedging } = this.#plane;
-    if (this.where.plan.profile.hedge !== undefined) {
-      if (end === AttemptEnd.HEDGE_LOST) hedging.observe(flight, this.#asker.nowMs() - flight.startMs);
-      else if (whole) hedging.observe(flight, flight.measuredTtftMs);
-    }
-    picks.signals.landed(
-      flight,
-      {
-        whole,
-        promptTokens: usage?.promptTokens ?? 0,
-        outputTokens: usage?.completionTokens ?? 0,
-        cachedTokens: usage?.fromEngine === true ? usage.cachedTokens : Number.NaN,
-      },
-      this.#asker.nowMs(),
-    );
-    if (whole) metrics.predicted(this.where.asked.model, flight);
   }
 
   /** Before the first byte: the next best replica, as long as there is one and the client waits. */
@@ -235,6 +224,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     if (!this.endAttempt(end, gone)) return;
     this.#asker.deadlineMs = never;
     this.#lastFailure = `${attempt.replica.id}: ${message}`;
+    if (end === AttemptEnd.TRANSFER_FAILED) attempt.handover?.dissolve();
     if (this.#asker.closed || this.#adoptHedge()) return;
     try {
       const { limits, draining } = this.#plane;
@@ -279,7 +269,8 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
   onHead(status: number, reason: string, headers: readonly string[]): void {
     const attempt = this.attempt as Attempt;
     attempt.httpStatus = status;
-    const failed = retryableEnd(status) ?? (this.committed ? cannotGoOn(status, headers) : undefined);
+    const broken = attempt.handover?.brokenBy(status);
+    const failed = retryableEnd(status) ?? broken ?? (this.committed ? cannotGoOn(status, headers) : undefined);
     if (failed === undefined) {
       if (this.committed) return;
       this.answer = new Answer(
@@ -287,7 +278,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
         reason,
         headers,
         this.#asker.target.endpoint,
-        this.#outgoing.hidesUsage(attempt.replica),
+        this.outgoing.hidesUsage(attempt.replica),
       );
       return;
     }
@@ -305,6 +296,11 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
       if (engineDied(answer.status, chunk)) {
         attempt.connection?.discard();
         this.#attemptFailed(AttemptEnd.SERVER_ERROR, 'its engine core died');
+        return;
+      }
+      if (attempt.handover !== undefined && startsWithError(chunk)) {
+        attempt.connection?.destroy();
+        this.#attemptFailed(AttemptEnd.TRANSFER_FAILED, 'its stream began with an error');
         return;
       }
       this.#commit(attempt, answer, atMs, chunk.length === answer.length);
@@ -403,6 +399,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     // Of an answer that is still to come nobody knows yet how it ends.
     const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
     appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);
+    if (this.where.splittable === true) answerBegun(this.where, attempt, answer.headers, atMs);
     const { response, request } = this.#asker;
     this.#asker.charge?.appendHeaders(answer.headers);
     this.#plane.edge.cors?.append(answer.headers, request);
@@ -414,15 +411,9 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     if (this.#framed) response.chunkedEncoding = false;
   }
 
-  /** Remembers who holds a response as soon as the client is told its id. */
+  /** Who holds a response is known as soon as the client is told its id. */
   #learn(attempt: Attempt, answer: Answer): void {
-    const { target, account } = this.#asker;
-    if (this.#learned || target.endpoint !== responsesEndpoint) return;
-    const id = answer.responseId();
-    if (id === '') return;
-    this.#learned = true;
-    const { tenantId, model } = account;
-    this.#plane.holders.remember(id, { replicaId: attempt.replica.id, model, tenantId });
+    if (!this.#learned) this.#learned = rememberHolder(this.#plane, this.#asker, attempt, answer);
   }
 
   #awaitClient(attempt: Attempt): void {
@@ -511,7 +502,7 @@ export class Attempts implements Caller, FlowAsker, HedgeOwner, Hedgeable {
     attempt.connection = connection;
     if (connection === undefined)
       this.hedgeFailed(this.#hedge, AttemptEnd.CONNECT_FAILED, 'too many connections to it');
-    else this.#outgoing.write(attempt.replica, connection, this.#hedge, undefined);
+    else this.outgoing.write(attempt.replica, connection, this.#hedge, undefined);
     return true;
   }
 

@@ -29,6 +29,7 @@ import type { ServeLimits } from './limits.ts';
 import { serveLimits } from './limits.ts';
 import { ServeMetrics } from './metrics.ts';
 import { answerModels } from './models.ts';
+import { PdMetrics } from './pd/pd-metrics.ts';
 import { Picks } from './picks.ts';
 import type { Plane } from './plane.ts';
 import type { Quotas } from '../quota/index.ts';
@@ -108,6 +109,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly holders: ResponseHolders;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
+  readonly pd: PdMetrics;
   readonly tracing = new ServeTracing();
   readonly active = new ActiveList<Exchange>();
   readonly front: Front;
@@ -141,6 +143,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.selectors = new Selectors(this.limits.selectorLengthMax);
     this.#trust = options.trust;
     this.#nowMs = () => environment.clock.monotonicMs();
+    this.pd = new PdMetrics(options.metrics);
     this.metrics = new ServeMetrics(options.metrics, this.limits.modelLabelsMax, {
       inflight: () => this.active.size,
       prefixBlocks: () => this.picks.prefixBlocks,

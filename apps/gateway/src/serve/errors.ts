@@ -75,6 +75,13 @@ export const badBody = ({ code, message, param }: BodyProblem): Refusal =>
     'true',
   ]);
 
+export const ownTransferField = (name: string): Refusal =>
+  badRequest(
+    'transfer_field_not_allowed',
+    `"${name}" is written by the gateway where prefill and decode are two replicas. Leave it out.`,
+    name,
+  );
+
 export const severalModels: Refusal = badRequest(
   'missing_model',
   'The body names no "model", and there is not just one. Name one of GET /v1/models.',

@@ -371,7 +371,9 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     const { cached, usageOption } = this.target.endpoint;
     const usage = usageOption && plane.streamUsage ? usageSplice(scanned) : undefined;
     const nowMs = this.startMs;
-    const found = routed(plane, { requestId, headers, scanned, cached, body, key: this.#key, nowMs }, replicas);
+    const { path } = this.target;
+    const asked = { requestId, path, headers, scanned, cached, body, key: this.#key, nowMs };
+    const found = routed(plane, asked, replicas);
     if (isRefusal(found)) return this.#stop(found);
     account.profile = found.plan.profile.profile;
     account.features = found.features;

@@ -4,6 +4,7 @@ import type { Splice } from './body/usage-option.ts';
 import { spliced } from './body/usage-option.ts';
 import { tellsUsage } from './engine-traits.ts';
 import { forwardedHead, headFor } from './headers.ts';
+import type { Edit } from './pd/body-fields.ts';
 import type { Plane } from './plane.ts';
 import type { Caller, UpstreamConnection } from './upstream/connection.ts';
 
@@ -34,6 +35,11 @@ export class Outgoing {
   /** The client is not to see the usage that this replica is asked for. */
   hidesUsage(replica: FleetReplica): boolean {
     return this.#options.usage !== undefined && tellsUsage(replica);
+  }
+
+  /** What a body that is changed anyhow has to say for that. */
+  usageEdits(replica: FleetReplica): readonly Edit[] {
+    return this.hidesUsage(replica) ? [this.#options.usage as Splice] : [];
   }
 
   /** `other`: a body instead of the client's own. */

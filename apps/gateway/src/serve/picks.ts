@@ -8,6 +8,7 @@ import { capturePick } from '#libs/recording';
 import type { CompiledPipeline, RequestFeatures } from '#libs/scheduling';
 import { CandidateTable, Scheduler } from '#libs/scheduling';
 import type { FleetReplica, Routability } from '../fleet/fleet.ts';
+import { answersAlone, writeRoles } from './pd/traits.ts';
 import type { Selector } from './selector.ts';
 
 /** What a profile comes to in this process. The same object as long as the profile's is. */
@@ -16,6 +17,8 @@ export interface RoutePlan {
   readonly compiled: CompiledPipeline;
   readonly readsPrefix: boolean;
   readonly readsSession: boolean;
+  /** It pairs prefill and decode replicas; else each is asked for all of a request. */
+  readonly readsRoles: boolean;
   /** What it reads of that which the gateway learns itself. */
   readonly signals: SignalGroups;
 }
@@ -28,6 +31,8 @@ export interface PickRequest {
   readonly replicas: readonly FleetReplica[];
   readonly selector: Selector | undefined;
   readonly asked: Asked;
+  /** It may be computed in two places. */
+  readonly splittable?: boolean;
 }
 
 export interface Picked {
@@ -35,8 +40,20 @@ export interface Picked {
   /** Undefined while nothing is recorded. */
   readonly captured: CapturedPick | undefined;
   readonly prefixBlocksMatched: number;
+  /** Computes the prompt for the replica. */
+  readonly partner?: FleetReplica | undefined;
+  readonly partnerBlocksMatched?: number;
 }
 
+/** The part of a request that a replica has where it is handed over. */
+export interface Part {
+  readonly outputTokens?: number;
+  /** Prompt tokens that come from elsewhere. */
+  readonly transferredTokens?: number;
+}
+
+const all: Part = {};
+const nothingCame = { whole: false, promptTokens: 0, outputTokens: 0, cachedTokens: Number.NaN };
 const none: Picked = { replica: undefined, captured: undefined, prefixBlocksMatched: 0 };
 
 /** Chooses replicas: one table, one index, one count of seeds for all requests of the gateway. Synchronous. */
@@ -69,6 +86,7 @@ export class Picks {
       profile,
       compiled,
       readsPrefix: compiled.reads.includes('prefixBlocks'),
+      readsRoles: compiled.reads.includes('roles'),
       readsSession: profile.spec.scorers.some(({ type }) => type === 'session'),
       signals: signalGroups(compiled.reads),
     };
@@ -104,6 +122,13 @@ export class Picks {
       : undefined;
     const replica = chosen < 0 ? undefined : rows[chosen];
     const matched = blocks === undefined || chosen < 0 ? 0 : (table.values('prefixBlocks')[chosen] as number);
+    const at = decision.partner;
+    if (at >= 0) {
+      const partner = rows[at];
+      const partnerBlocksMatched = blocks === undefined ? 0 : (table.values('prefixBlocks')[at] as number);
+      rows.length = 0;
+      return { replica, captured, prefixBlocksMatched: matched, partner, partnerBlocksMatched };
+    }
     rows.length = 0;
     return { replica, captured, prefixBlocksMatched: matched };
   }
@@ -115,6 +140,7 @@ export class Picks {
     blocksMatched: number,
     stream: boolean,
     nowMs: number,
+    part: Part = all,
   ): Flight {
     const { blocks, features, asked } = request;
     if (blocks !== undefined && blocks.length > 0) this.#index.insert(blocks, replica.id);
@@ -122,9 +148,27 @@ export class Picks {
     const load = signals.replica(replica.id);
     const { promptTokens, prefixBlocks } = features;
     const { tenant, model } = asked;
-    const cachedTokens = prefixBlocks > 0 ? (promptTokens * blocksMatched) / prefixBlocks : 0;
-    const sent = { tenant, model, promptTokens, cachedTokens, outputTokens: signals.outputTokens(asked), stream };
+    const { transferredTokens } = part;
+    const held = prefixBlocks > 0 ? (promptTokens * blocksMatched) / prefixBlocks : 0;
+    const cachedTokens = transferredTokens === undefined ? held : promptTokens;
+    const outputTokens = part.outputTokens ?? signals.outputTokens(asked);
+    const sent = { tenant, model, promptTokens, cachedTokens, outputTokens, stream, transferredTokens };
     return signals.sent(load, signals.latency(load, model, replica.engine), sent, nowMs);
+  }
+
+  /** Holds a place among those that decode there for a request whose prompt is computed elsewhere meanwhile. */
+  reserve({ asked }: PickRequest, replica: FleetReplica, nowMs: number): Flight {
+    const { signals } = this;
+    const load = signals.replica(replica.id);
+    const { tenant, model } = asked;
+    const sent = { tenant, model, promptTokens: 1, cachedTokens: 0, outputTokens: Number.NaN, stream: true };
+    const flight = signals.sent(load, signals.latency(load, model, replica.engine), sent, nowMs);
+    load.begun(flight, nowMs);
+    return flight;
+  }
+
+  release(reserved: Flight, nowMs: number): void {
+    this.signals.landed(reserved, nothingCame, nowMs);
   }
 
   forget(replicaId: string): void {
@@ -138,8 +182,10 @@ export class Picks {
     for (const replica of replicas) {
       if (replica.routability(nowMs) !== wanted || tried.includes(replica)) continue;
       if (selector !== undefined && !selector(replica.labels)) continue;
+      if (!plan.readsRoles && !answersAlone(replica)) continue;
       const row = this.#table.add(replica.id);
       replica.describe(this.#table, row, nowMs);
+      if (plan.readsRoles) writeRoles(this.#table, row, replica, request.splittable === true);
       if (plan.signals.any) {
         const load = signals.replica(replica.id);
         const latency = signals.latency(load, asked.model, replica.engine);

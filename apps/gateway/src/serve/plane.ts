@@ -13,6 +13,7 @@ import type { Hedging } from './hedging/hedging.ts';
 import type { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import type { ServeMetrics } from './metrics.ts';
+import type { PdMetrics } from './pd/pd-metrics.ts';
 import type { Picks } from './picks.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { Selectors } from './selector.ts';
@@ -51,6 +52,7 @@ export interface Plane {
   readonly holders: ResponseHolders;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
+  readonly pd: PdMetrics;
   readonly tracing: ServeTracing;
   readonly active: ActiveList<Exchange>;
   /** Bytes of bodies held now. */

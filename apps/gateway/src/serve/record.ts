@@ -1,5 +1,12 @@
 import { route } from '#libs/contracts';
-import type { CapturedPick, RecordedAttempt, RecordedCost, RecordedUsage, RecordInput } from '#libs/recording';
+import type {
+  CapturedPick,
+  RecordedAttempt,
+  RecordedHandover,
+  RecordedCost,
+  RecordedUsage,
+  RecordInput,
+} from '#libs/recording';
 import type { RequestFeatures } from '#libs/scheduling';
 
 /** What an exchange gathers for its record; filled in as it goes. */
@@ -37,6 +44,7 @@ export class Account {
   queuedMs = 0;
   replicasSeq = 0;
   tenantsSeq = 0;
+  handover: RecordedHandover | undefined;
 
   toRecord(requestId: string, receivedAtMs: number, endpoint: string): RecordInput {
     return {
@@ -75,6 +83,7 @@ export class Account {
       heads: { replicas: this.replicasSeq, policies: this.replicasSeq, tenants: this.tenantsSeq },
       errorMessage: this.errorMessage,
       profile: this.profile,
+      handover: this.handover,
     };
   }
 }

@@ -13,6 +13,9 @@ import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
 import { single, sloOf } from './headers.ts';
 import type { RoutePlan } from './picks.ts';
+import type { BodyFields } from './pd/body-fields.ts';
+import { splittable } from './pd/request-fields.ts';
+import { hasPrefill } from './pd/traits.ts';
 import type { Plane } from './plane.ts';
 import type { Selector } from './selector.ts';
 
@@ -28,10 +31,14 @@ export interface Routed {
   readonly sessionId: string;
   /** The model's name where it is an adapter, else ''. */
   readonly adapter: string;
+  /** Of a body that may be computed in two places. */
+  fields?: BodyFields | undefined;
+  readonly splittable?: boolean;
 }
 
 export interface RoutedRequest {
   readonly requestId: string;
+  readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly scanned: ScannedBody;
   /** The engine keeps what it computes of the prompt. */
@@ -137,6 +144,12 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
   const promptTokens = Math.ceil(promptBytes / bytesPerToken);
   const plan = planOf(plane, headers, model, promptTokens, maxTokens);
   if ('outcome' in plan) return plan;
+  let fields: BodyFields | undefined;
+  if (plan.readsRoles && hasPrefill(replicas)) {
+    const split = splittable(request.path, body);
+    if ('own' in split) return errors.ownTransferField(split.own);
+    if ('fields' in split) fields = split.fields;
+  }
   const { requestsPerSecond, pipeline, profile } = plan.profile;
   if (requestsPerSecond > 0) {
     const name = `${model}\n${pipeline.policyId}\n${profile}`;
@@ -162,7 +175,8 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
   const adapter = parent === undefined ? '' : model;
   // Adapters take as long as their base model.
   const asked = { tenant: tenantOf(request), model: parent ?? model, promptTokens, maxTokens };
-  return { plan, features, replicas, selector, blocks, asked, sessionId, adapter };
+  const splits = fields !== undefined;
+  return { plan, features, replicas, selector, blocks, asked, sessionId, adapter, fields, splittable: splits };
 }
 
 function planOf(

@@ -23,6 +23,8 @@ export class FakeReplica implements FleetReplica {
   credential: string | undefined;
   labels: Record<string, string> = {};
   engine: route.EngineKind = route.EngineKind.VLLM;
+  role: route.ReplicaRole = route.ReplicaRole.COMBINED;
+  roleset = '';
   state: Routability = 'ready';
   inflight = 0;
   workElsewhere = undefined;
