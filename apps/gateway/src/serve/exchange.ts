@@ -371,8 +371,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     const { cached, usageOption } = this.target.endpoint;
     const usage = usageOption && plane.streamUsage ? usageSplice(scanned) : undefined;
     const nowMs = this.startMs;
-    const { path } = this.target;
-    const asked = { requestId, path, headers, scanned, cached, body, key: this.#key, nowMs };
+    const asked = { requestId, path: this.target.path, headers, scanned, cached, body, key: this.#key, nowMs };
     const found = routed(plane, asked, replicas);
     if (isRefusal(found)) return this.#stop(found);
     account.profile = found.plan.profile.profile;

@@ -1,20 +1,40 @@
 import type { ServerResponse } from 'node:http';
 import { fromBinary } from '@bufbuild/protobuf';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { RunningEngineSim } from '#apps/engine-sim';
+import { startEngineSim } from '#apps/engine-sim';
 import { route } from '#libs/contracts';
 import { reexecute } from '#libs/domain/route';
 import type { RecordInput } from '#libs/recording';
 import { FrameBuilder } from '#libs/recording';
 import { eventually } from '#libs/testkit';
 import type { FakeReplica, TestGateway } from '../serve.fixture.ts';
-import { closeAll, engine, errorOf, gateway, post, sse, token } from '../serve.fixture.ts';
-import { ask, long, metric, pdFleet, pdPolicy, place, short } from './pd.fixture.ts';
+import { afterwards, closeAll, engine, errorOf, gateway, post, sse, token } from '../serve.fixture.ts';
+import type { Role } from './pd.fixture.ts';
+import { ask, long, metric, pdPolicy, place, short } from './pd.fixture.ts';
 
 const { AttemptEnd, ReplicaRole } = route;
 
 afterEach(closeAll);
 
 const json = { 'content-type': 'application/json' };
+
+interface PdFleet {
+  readonly lintel: TestGateway;
+  readonly engines: readonly RunningEngineSim[];
+}
+
+/** A gateway before real model engines with these roles, in one role set. */
+async function pdFleet(wanted: readonly Role[], more: Parameters<typeof startEngineSim>[0] = {}): Promise<PdFleet> {
+  const engines = await Promise.all(
+    wanted.map((role) => startEngineSim({ models: ['tiny'], speed: 50, kvTransfer: role !== 'combined', ...more })),
+  );
+  afterwards(async () => void (await Promise.all(engines.map((each) => each.stop()))));
+  const lintel = await gateway(engines.map(({ url }) => url));
+  for (const [index, role] of wanted.entries()) place(lintel.fleet.replicas[index] as FakeReplica, role);
+  pdPolicy(lintel);
+  return { lintel, engines };
+}
 
 const textOf = async (answer: Response): Promise<string> => {
   const body = (await answer.json()) as { choices: { message: { content: string } }[] };

@@ -1,10 +1,7 @@
 import { create } from '@bufbuild/protobuf';
-import { startEngineSim } from '#apps/engine-sim';
 import { route } from '#libs/contracts';
 import type { PolicyInForce } from '#libs/domain/route';
-import type { RunningEngineSim } from '#apps/engine-sim';
 import type { FakeReplica, TestGateway } from '../serve.fixture.ts';
-import { afterwards, gateway } from '../serve.fixture.ts';
 
 const { ReplicaRole } = route;
 export type Role = 'prefill' | 'decode' | 'combined';
@@ -39,26 +36,6 @@ export function pdPolicy(lintel: TestGateway, routingConfig: object = {}): void 
   });
   const inForce: PolicyInForce = { policy, source: 'test', version: 1, seq: 1, commitId: 'c' };
   lintel.state.route.policyByModel.set('*', inForce);
-}
-
-export interface PdFleet {
-  readonly lintel: TestGateway;
-  readonly engines: readonly RunningEngineSim[];
-}
-
-/** A gateway before real model engines with these roles, in one role set. */
-export async function pdFleet(
-  wanted: readonly Role[],
-  more: Parameters<typeof startEngineSim>[0] = {},
-): Promise<PdFleet> {
-  const engines = await Promise.all(
-    wanted.map((role) => startEngineSim({ models: ['tiny'], speed: 50, kvTransfer: role !== 'combined', ...more })),
-  );
-  afterwards(async () => void (await Promise.all(engines.map((each) => each.stop()))));
-  const lintel = await gateway(engines.map(({ url }) => url));
-  for (const [index, role] of wanted.entries()) place(lintel.fleet.replicas[index] as FakeReplica, role);
-  pdPolicy(lintel);
-  return { lintel, engines };
 }
 
 /** What an engine's metrics say. */
