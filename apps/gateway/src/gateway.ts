@@ -25,6 +25,7 @@ import { noRecording, startRecording } from './control/recording.ts';
 import { Shutdown } from './control/shutdown.ts';
 import { cacheSalts } from './edge/cache-salt.ts';
 import { exposeEdge, startEdge } from './edge/index.ts';
+import { UpstreamTls } from './edge/upstream-tls.ts';
 import type { Fleet } from './fleet/fleet.ts';
 import { LiveFleet } from './fleet/live-fleet.ts';
 import { exposeReplicas } from './fleet/replica-metrics.ts';
@@ -34,7 +35,6 @@ import { exposeQuotas, quotasOf } from './quota/index.ts';
 import type { DataPlane } from './serve/data-plane.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 import { serveLimits } from './serve/limits.ts';
-import { trustOf } from './upstream-trust.ts';
 
 export interface GatewayOptions {
   readonly host: string;
@@ -51,8 +51,8 @@ export interface GatewayOptions {
   readonly compat?: 'aibrix';
   readonly logger: Logger;
   readonly environment?: Environment;
-  /** PEM text of authorities that may certify replicas behind https, besides the well-known ones. */
-  readonly upstreamCa?: string | undefined;
+  /** PEM file, followed, of authorities that may certify replicas behind https, besides the well-known ones. */
+  readonly upstreamCaFile?: string | undefined;
   /** Ask engines for the usage of streams though the client did not; default true. */
   readonly streamUsage?: boolean;
   /** Decision records; default true. */
@@ -74,7 +74,7 @@ export interface RunningGateway {
 /**
  * The gateway inside this process. Resolves when the port is open and the log was read; where the broker stays away longer than
  * `bringUpMsMax` it resolves all the same, /ready says what is missing, and it goes on trying.
- * @throws INSTANCE_INVALID · UPSTREAM_CA_INVALID · PORT_TAKEN · ADDRESS_UNUSABLE · SPOOL_UNUSABLE
+ * @throws INSTANCE_INVALID · FILE_UNREADABLE · TLS_INVALID · PORT_TAKEN · ADDRESS_UNUSABLE · SPOOL_UNUSABLE
  */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   const { host, instance, home, broker, open, compat, logger, environment = systemEnvironment } = options;
@@ -83,7 +83,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       advice: 'Give --instance 1 to 64 letters, digits, "_" or "-".',
     });
   }
-  const trust = options.upstreamCa === undefined ? undefined : trustOf(options.upstreamCa);
   const say = (line: string): void => logger.warn(line);
   const bootId = environment.ids.uuid();
   const registry = new EventRegistry();
@@ -91,6 +90,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const nowMs = (): number => environment.clock.monotonicMs();
   const edge = await startEdge({ config: options.edge, environment, say, idleMs: serveLimits.clientKeepAliveMs });
   exposeEdge(edge, metrics);
+  const upstreamTls = await UpstreamTls.start({ timers: environment.timers, say, caFile: options.upstreamCaFile });
   const recording =
     options.recording === false
       ? noRecording
@@ -113,7 +113,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     routeSeq: () => folds.route.seq,
     log: say,
     workOf: (id) => dataPlane.workOn(id),
-    trust,
+    upstreamTls,
   });
   exposeReplicas(fleet, metrics, nowMs);
   exposeFolds(folds, metrics);
@@ -128,7 +128,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     open,
     compat,
-    trust,
     streamUsage: options.streamUsage ?? true,
     edge,
     salts: await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng),

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
 import { createLogger, startTracing } from '#libs/observability';
@@ -63,7 +63,7 @@ async function main(): Promise<void> {
     logger,
     environment,
     recording: options.recording,
-    upstreamCa: options.upstreamCa === undefined ? undefined : await readCa(options.upstreamCa),
+    upstreamCaFile: options.upstreamCa,
     streamUsage: options.streamUsage,
     edge,
   });
@@ -72,17 +72,6 @@ async function main(): Promise<void> {
   const file = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);
   started.push(async () => file.stop());
   await file.start();
-}
-
-async function readCa(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new CodedError('UPSTREAM_CA_UNREADABLE', `${file}: ${errorText(cause)}`, {
-      advice: 'Give --upstream-ca a PEM file that the gateway may read.',
-      cause,
-    });
-  }
 }
 
 async function makeHome(home: string): Promise<void> {

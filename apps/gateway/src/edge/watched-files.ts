@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Timer, Timers } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
@@ -40,6 +41,22 @@ export class WatchedFiles {
     this.#options.apply(texts);
     this.#inForce = this.#seen = hashOf(texts);
     this.#timer = this.#options.timers.every(edgeLimits.filePollMs, () => void this.look());
+  }
+
+  /** The same at once, for few and small files: what cannot be put in force is told, and looked at until it can. */
+  startNow(): void {
+    this.#timer = this.#options.timers.every(edgeLimits.filePollMs, () => void this.look());
+    try {
+      const texts: Record<string, string> = {};
+      for (const [name, file] of Object.entries(this.#options.files)) {
+        if (file !== undefined) texts[name] = readFileSync(file, 'utf8');
+      }
+      this.#seen = hashOf(texts);
+      this.#options.apply(texts);
+      this.#inForce = this.#seen;
+    } catch (thrown) {
+      this.#refuse(errorText(thrown), this.#seen === '' ? errorText(thrown) : this.#seen);
+    }
   }
 
   stop(): void {

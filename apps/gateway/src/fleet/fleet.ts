@@ -1,3 +1,4 @@
+import type { UpstreamTrust } from '../edge/upstream-tls.ts';
 import type { route } from '#libs/contracts';
 import type { Work } from '#libs/latency-model';
 import type { CandidateTable } from '#libs/scheduling';
@@ -12,6 +13,8 @@ export interface FleetReplica {
   readonly origin: string;
   /** "127.0.0.1:8000", for target-pod-ip. */
   readonly address: string;
+  /** How it is spoken to over https; undefined is as any other. */
+  readonly trust?: UpstreamTrust | undefined;
   /** The engine's own key; undefined where none is configured. */
   readonly credential: string | undefined;
   readonly labels: Readonly<Record<string, string>>;

@@ -1,10 +1,10 @@
-import type { SecureContext } from 'node:tls';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { route, subjects } from '#libs/contracts';
 import type { RouteState } from '#libs/domain/route';
 import type { Telemetry } from '#libs/event-log';
 import type { Work } from '#libs/latency-model';
 import type { Environment } from '#libs/kernel';
+import type { UpstreamTls, UpstreamTrust } from '../edge/upstream-tls.ts';
 import type { IssueReplicaCommand } from './ejector.ts';
 import { Ejector } from './ejector.ts';
 import type { Fleet, ServedModel } from './fleet.ts';
@@ -29,8 +29,8 @@ export interface LiveFleetOptions {
   readonly workOf?: ((replicaId: string) => Work | undefined) | undefined;
   /** Instead of HTTP, for tests. */
   readonly probe?: Probe;
-  /** Whom replicas behind https may be certified by; default: the well-known authorities. */
-  readonly trust?: SecureContext | undefined;
+  /** How replicas behind https are spoken to; default: by the well-known authorities. */
+  readonly upstreamTls?: UpstreamTls | undefined;
 }
 
 interface Member {
@@ -45,6 +45,8 @@ export class LiveFleet implements Fleet {
   readonly #options: LiveFleetOptions;
   readonly #probe: Probe;
   readonly #closeProbe: () => Promise<void>;
+  /** By origin, for probes. */
+  readonly #trusts = new Map<string, UpstreamTrust | undefined>();
   readonly #members = new Map<string, Member>();
   /** In order of id. */
   #replicas: readonly LiveReplica[] = [];
@@ -55,7 +57,7 @@ export class LiveFleet implements Fleet {
     this.#options = options;
     const { gatewayId, bootId, environment, telemetry, issue, routeSeq, log, workOf = () => undefined } = options;
     if (options.probe === undefined) {
-      const { probe, close } = createProbe(environment.timers, options.trust);
+      const { probe, close } = createProbe(environment.timers, (origin) => this.#trusts.get(origin));
       this.#probe = probe;
       this.#closeProbe = close;
     } else {
@@ -124,6 +126,7 @@ export class LiveFleet implements Fleet {
       replica.noteRouting(this.#options.environment.clock.monotonicMs());
     }
     if (!moved) return;
+    this.#followTrusts();
     this.#replicas = [...this.#members.values()].map(({ replica }) => replica).sort((a, b) => (a.id < b.id ? -1 : 1));
     this.#index = undefined;
   }
@@ -139,6 +142,7 @@ export class LiveFleet implements Fleet {
     this.ejector.stop();
     for (const { poller } of this.#members.values()) poller.stop();
     await this.exchange.stop();
+    this.#options.upstreamTls?.stop();
     await this.#closeProbe();
   }
 
@@ -167,10 +171,23 @@ export class LiveFleet implements Fleet {
         telemetry.publish(subject, telemetryOf(replica.id, observation, environment.clock.nowMs()));
       },
     });
+    replica.trust = this.#options.upstreamTls?.of(registration.tls);
     replica.elsewhere = this.exchange.sumFor(replica.id);
     // A small fleet is known at once; a large one within one period.
     poller.start(Math.min(this.#periodMs(), this.#members.size * 10));
     return { replica, poller };
+  }
+
+  /** Forgets what replicas that are gone were spoken to with. */
+  #followTrusts(): void {
+    this.#trusts.clear();
+    for (const { replica } of this.#members.values()) {
+      const { url, metricsUrl } = replica.registration;
+      for (const origin of [url, metricsUrl]) {
+        if (origin.startsWith('https:')) this.#trusts.set(originOf(origin), replica.trust);
+      }
+    }
+    this.#options.upstreamTls?.keep(new Set([...this.#members.values()].map(({ replica }) => replica.trust)));
   }
 
   #periodMs(): number {
@@ -183,6 +200,12 @@ export class LiveFleet implements Fleet {
       if (replica !== undefined) replica.elsewhere = this.exchange.sumFor(id);
     }
   }
+}
+
+/** As a connection names it: with its port. */
+function originOf(url: string): string {
+  const { protocol, hostname, port } = new URL(url);
+  return `${protocol}//${hostname}:${port || 443}`;
 }
 
 function telemetryOf(replicaId: string, { load }: Observation, atMs: number): Uint8Array {

@@ -1,7 +1,8 @@
-import type { SecureContext } from 'node:tls';
-import { Agent } from 'undici';
+import { Agent, buildConnector } from 'undici';
 import type { Timers } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
+import type { UpstreamTrust } from '../edge/upstream-tls.ts';
+import { secured } from '../edge/upstream-tls.ts';
 import { fleetLimits } from './limits.ts';
 
 export interface ProbeResult {
@@ -21,12 +22,20 @@ export type Probe = (
  * GET with every bound: connect, headers, body size, and one deadline over all. Redirects are not followed: what they point to is
  * not the replica. One connection for each replica, apart from those of the data plane.
  */
-export function createProbe(timers: Timers, trust?: SecureContext): { probe: Probe; close(): Promise<void> } {
+export function createProbe(
+  timers: Timers,
+  trustOf: (origin: string) => UpstreamTrust | undefined = () => undefined,
+): { probe: Probe; close(): Promise<void> } {
   const { pollTimeoutMs, pollHeaderBytesMax } = fleetLimits;
   const agent = new Agent({
     connections: 1,
     pipelining: 1,
-    connect: { timeout: pollTimeoutMs, ...(trust === undefined ? {} : { secureContext: trust }) },
+    // Asked for each connection: files of certificates change.
+    connect: (options, done) =>
+      buildConnector({
+        timeout: pollTimeoutMs,
+        ...secured(trustOf(`${options.protocol}//${options.hostname}:${options.port || 443}`)),
+      })(options, done),
     headersTimeout: pollTimeoutMs,
     bodyTimeout: pollTimeoutMs,
     maxHeaderSize: pollHeaderBytesMax,

@@ -4,6 +4,7 @@ import type { Clock } from '#libs/kernel';
 import type { Work } from '#libs/latency-model';
 import type { CandidateTable } from '#libs/scheduling';
 import type { CircuitState } from './circuit.ts';
+import type { UpstreamTrust } from '../edge/upstream-tls.ts';
 import { Circuit } from './circuit.ts';
 import type { FleetReplica, Routability } from './fleet.ts';
 import { fleetLimits } from './limits.ts';
@@ -34,6 +35,7 @@ export class LiveReplica implements FleetReplica {
   readonly window = new FailureWindow();
   observation: Observation;
   credential: string | undefined;
+  trust: UpstreamTrust | undefined;
   inflight = 0;
   draining = false;
   /** This gateway holds it out: the fold says so. */

@@ -1,4 +1,3 @@
-import type { SecureContext } from 'node:tls';
 import type { Server } from 'node:http';
 import type { FlowLimits } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
@@ -6,6 +5,7 @@ import type { Work } from '#libs/latency-model';
 import { errorCode, errorText } from '#libs/kernel';
 import type { Logger, Registry } from '#libs/observability';
 import type { RecordInput } from '#libs/recording';
+import type { UpstreamTrust } from '../edge/upstream-tls.ts';
 import type { GatewayState } from '../control/state.ts';
 import type { Edge } from '../edge/index.ts';
 import { plainEdge } from '../edge/index.ts';
@@ -57,7 +57,7 @@ export interface DataPlaneOptions {
   /** Undefined: limits are not held. */
   readonly quotas?: Quotas | undefined;
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
-  readonly trust?: SecureContext | undefined;
+  readonly trust?: UpstreamTrust | undefined;
   readonly upgrades?: Upgrades | undefined;
   /** Default: no proxy is believed, and no browser is answered. */
   readonly edge?: Edge | undefined;
@@ -116,7 +116,7 @@ class HttpDataPlane implements DataPlane, Plane {
   heldBytes = 0;
   draining = false;
   readonly #pools = new Map<FleetReplica, ReplicaPool>();
-  readonly #trust: SecureContext | undefined;
+  readonly #trust: UpstreamTrust | undefined;
   readonly #nowMs: () => number;
   readonly #servers = new Set<Server>();
   #sweeper: Timer | undefined;
@@ -203,7 +203,7 @@ class HttpDataPlane implements DataPlane, Plane {
   pool(replica: FleetReplica): ReplicaPool {
     let pool = this.#pools.get(replica);
     if (pool === undefined) {
-      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs, this.#trust);
+      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs, replica.trust ?? this.#trust);
       this.#pools.set(replica, pool);
     }
     return pool;

@@ -57,6 +57,13 @@ function idOf(url: string): string {
   return `${readable}-${fnv1a32(url).toString(16).padStart(8, '0')}`;
 }
 
+const replicaTls = ({ ca = '', cert = '', key = '', serverName = '' }: NonNullable<ReplicaConfig['tls']>) => ({
+  ca,
+  cert,
+  key,
+  serverName,
+});
+
 function replica(given: ReplicaConfig, source: string): DesiredConfiguration['replicas'][number] {
   return {
     replicaId: given.id ?? idOf(given.url),
@@ -69,6 +76,7 @@ function replica(given: ReplicaConfig, source: string): DesiredConfiguration['re
     source,
     metricsUrl: given.metricsUrl ?? '',
     credentialRef: given.credential ?? '',
+    ...(given.tls === undefined ? {} : { tls: replicaTls(given.tls) }),
   };
 }
 

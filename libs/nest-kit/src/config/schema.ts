@@ -14,6 +14,8 @@ const origin = z.string().refine((text) => {
 
 export const engineNames = ['vllm', 'sglang', 'llama.cpp', 'tensorrt-llm', 'openai'] as const;
 
+const absolutePath = z.string().startsWith('/', 'must be an absolute path');
+
 const replica = z.strictObject({
   id: id.optional(),
   url: origin,
@@ -28,6 +30,16 @@ const replica = z.strictObject({
   credential: z
     .string()
     .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\/.+)$/, 'must be "env:NAME" or "file:/absolute/path"')
+    .optional(),
+  /** PEM files, read again when they change. */
+  tls: z
+    .strictObject({
+      ca: absolutePath.optional(),
+      cert: absolutePath.optional(),
+      key: absolutePath.optional(),
+      serverName: z.string().min(1).optional(),
+    })
+    .refine(({ cert, key }) => (cert === undefined) === (key === undefined), 'a certificate needs its key')
     .optional(),
 });
 

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { connect, isIP } from 'node:net';
-import type { SecureContext } from 'node:tls';
 import { connect as connectTls } from 'node:tls';
+import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
+import { secured } from '../../edge/upstream-tls.ts';
 import type { ResponseSink } from './response-parser.ts';
 import { ResponseParser } from './response-parser.ts';
 import type { ParserLimits } from './response-parser.ts';
@@ -32,7 +33,7 @@ export interface Target {
   readonly port: number;
   readonly tls: boolean;
   /** Whom its certificate may be from; undefined is the well-known authorities. */
-  readonly trust: SecureContext | undefined;
+  readonly trust: UpstreamTrust | undefined;
 }
 
 /** A pool as its connections see it. */
@@ -72,7 +73,7 @@ export class UpstreamConnection implements ResponseSink {
         port,
         ALPNProtocols: ['http/1.1'],
         servername: isIP(host) === 0 ? host : '',
-        ...(target.trust === undefined ? {} : { secureContext: target.trust }),
+        ...secured(target.trust),
       });
       this.#socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     } else {

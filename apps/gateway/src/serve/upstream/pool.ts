@@ -1,4 +1,4 @@
-import type { SecureContext } from 'node:tls';
+import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
 import type { ConnectionOwner, Target } from './connection.ts';
 import { UpstreamConnection } from './connection.ts';
 import type { ConnectionLimits } from './connection.ts';
@@ -10,7 +10,7 @@ export interface PoolLimits extends ConnectionLimits {
 }
 
 /** "http://127.0.0.1:8000" → where to connect. */
-export function targetOf(origin: string, trust?: SecureContext): Target {
+export function targetOf(origin: string, trust?: UpstreamTrust): Target {
   const { protocol, hostname, port } = new URL(origin);
   const tls = protocol === 'https:';
   const host = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
@@ -27,7 +27,7 @@ export class ReplicaPool implements ConnectionOwner {
   readonly #limits: PoolLimits;
   readonly #nowMs: () => number;
 
-  constructor(origin: string, limits: PoolLimits, nowMs: () => number, trust?: SecureContext) {
+  constructor(origin: string, limits: PoolLimits, nowMs: () => number, trust?: UpstreamTrust) {
     this.#target = targetOf(origin, trust);
     this.#limits = limits;
     this.#nowMs = nowMs;

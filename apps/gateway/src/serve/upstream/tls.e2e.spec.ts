@@ -5,12 +5,16 @@ import { route } from '#libs/contracts';
 import { systemClock, systemTimers } from '#libs/kernel';
 import { selfMadeCertificate } from '../../certificate.fixture.ts';
 import { createProbe } from '../../fleet/probe.ts';
-import { trustOf } from '../../upstream-trust.ts';
+import { createSecureContext } from 'node:tls';
+import { certificatesIn } from '../../edge/certificates.ts';
+import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
 import { afterwards, chat, closeAll, errorOf, gateway, post, sse, token } from '../serve.fixture.ts';
 
 const { AttemptEnd, Outcome } = route;
 
 afterEach(closeAll);
+
+const trustOf = (ca: string): UpstreamTrust => ({ context: createSecureContext({ ca }), serverName: '' });
 
 const made = selfMadeCertificate(new Date(systemClock.nowMs()));
 const other = selfMadeCertificate(new Date(systemClock.nowMs()));
@@ -69,7 +73,7 @@ describe('a replica behind https', () => {
 
   test('is probed by the same trust', async () => {
     const { port } = await secure();
-    const trusting = createProbe(systemTimers, trustOf(made.cert));
+    const trusting = createProbe(systemTimers, () => trustOf(made.cert));
     const wary = createProbe(systemTimers);
     afterwards(() => trusting.close());
     afterwards(() => wary.close());
@@ -78,6 +82,6 @@ describe('a replica behind https', () => {
   });
 
   test.each(['', 'nothing', made.key, made.cert.replaceAll('M', 'A')])('a CA file that is none is told', (text) => {
-    expect(() => trustOf(text)).toThrow(/the CA file/);
+    expect(() => certificatesIn(text, 'the CA file')).toThrow(/the CA file/);
   });
 });
