@@ -17,7 +17,7 @@ export interface GatewayParts {
   readonly fleet: LiveFleet;
   readonly environment: Environment;
   readonly health: HealthBoard;
-  readonly metrics: Registry;
+  readonly metrics: Pick<Registry, 'contentType' | 'metrics'>;
 }
 
 /** What the gateway answers beside its data plane: commands and queries of its contexts, and its own status. */

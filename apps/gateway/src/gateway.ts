@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import type { Server as TcpServer } from 'node:net';
 import { join } from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -30,7 +31,7 @@ import type { Fleet } from './fleet/fleet.ts';
 import { LiveFleet } from './fleet/live-fleet.ts';
 import { exposeReplicas } from './fleet/replica-metrics.ts';
 import { GatewayModule } from './gateway.module.ts';
-import { fastifyBehind, listen } from './http-server.ts';
+import { fastifyBehind, listenAt, prepare } from './http-server.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
 import type { DataPlane } from './serve/data-plane.ts';
 import { createDataPlane } from './serve/data-plane.ts';
@@ -59,6 +60,18 @@ export interface GatewayOptions {
   readonly recording?: boolean;
   /** Encryption, HTTP/2, proxies, browsers; default: none of it. */
   readonly edge?: EdgeConfig | undefined;
+  /** Default: on a port of its own, before the log was read. */
+  readonly listening?: Listening;
+  /** What /metrics answers, from this gateway's own text; default: that. */
+  readonly scrape?: (own: () => Promise<string>) => Promise<string>;
+}
+
+/** How a gateway that is one of several on a port takes its part of the connections. */
+export interface Listening {
+  /** Not before it can serve, or `listenReadyMsMax` have passed. */
+  readonly whenReady: boolean;
+  /** Answers the port. */
+  listen(server: TcpServer): Promise<number>;
 }
 
 export interface RunningGateway {
@@ -67,6 +80,11 @@ export interface RunningGateway {
   readonly fleet: Fleet;
   /** Turns the document into commits and answers the lines of what changed. @throws as Reconciler.apply */
   apply(desired: DesiredConfiguration, from: ConfigurationOrigin): Promise<readonly string[]>;
+  readonly listener: TcpServer;
+  /** Its own metrics as text. */
+  metrics(): Promise<string>;
+  /** Takes no connections any more, serves those that it has to the end of their requests, then stops; bounded. */
+  leave(): Promise<void>;
   /** Drains and stops; bounded. */
   stop(): Promise<void>;
 }
@@ -143,9 +161,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     answering: () => answering,
     stopping: () => shutdown.begun,
   });
+  const ownText = async (): Promise<string> => await metrics.metrics();
+  const { scrape = ownText } = options;
+  const scraped = { contentType: metrics.contentType, metrics: async () => await scrape(ownText) };
   const servers = new Set<Server>();
   const app = await NestFactory.create<NestFastifyApplication>(
-    GatewayModule.of({ commands, folds, fleet, environment, health, metrics }),
+    GatewayModule.of({ commands, folds, fleet, environment, health, metrics: scraped }),
     fastifyBehind(() => dataPlane, servers, edge.front),
     { logger: nestLogger(logger), abortOnError: false },
   );
@@ -154,9 +175,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const messages = app.connectMicroservice({ strategy: transport }, { deferInitialization: true });
   messages.useGlobalFilters(new CodedRpcFilter());
   const listener = edge.front?.listener ?? dataPlane.front.tcpServer();
-  let port: number;
+  const { listening } = options;
+  let port = options.port;
   try {
-    port = await listen(app, listener, host, options.port);
+    await prepare(app);
+    if (listening?.whenReady !== true) {
+      port = await (listening === undefined ? listenAt(listener, { host, port }) : listening.listen(listener));
+    }
   } catch (error) {
     edge.front?.close();
     await app.close().catch(() => {});
@@ -190,47 +215,61 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const timer = environment.timers.after(controlLimits.bringUpMsMax, late.resolve);
   await Promise.race([up, late.promise]);
   timer.cancel();
+  if (listening?.whenReady === true) {
+    const { clock, timers } = environment;
+    const endMs = clock.monotonicMs() + controlLimits.listenReadyMsMax;
+    while (!health.report().ready && clock.monotonicMs() < endMs) await timers.sleep(controlLimits.listenLookMs);
+    port = await listening.listen(listener);
+  }
   if (bringUp.missing !== undefined) say(`serving without: ${bringUp.missing} (${bringUp.lastError})`);
 
   const reconciler = new Reconciler(commands, folds, broker.log, environment, `reconciler:${instance}`, say);
+  const stop = (): Promise<void> =>
+    shutdown.run([
+      {
+        name: 'drain',
+        limitMs: controlLimits.drainMsMax + 1_000,
+        stop: () => {
+          edge.front?.drain();
+          return dataPlane.drain(controlLimits.drainMsMax);
+        },
+      },
+      { name: 'bring-up', stop: async () => bringUp.stop() },
+      { name: 'quotas', stop: () => quotas.stop() },
+      { name: 'recording', limitMs: 5_000, stop: () => recording.stop() },
+      { name: 'fleet', stop: () => fleet.stop() },
+      { name: 'folds', stop: () => folds.stop() },
+      { name: 'reader', stop: () => announcer.stop() },
+      {
+        name: 'http',
+        stop: async () => {
+          for (const server of servers) server.closeIdleConnections();
+          const closed = app.close();
+          const gone = new Promise((resolve) => listener.close(resolve));
+          for (const server of servers) {
+            server.closeAllConnections();
+            server.close();
+          }
+          dataPlane.front.destroyAll();
+          edge.front?.close();
+          await Promise.all([closed, gone]);
+        },
+      },
+    ]);
   const url = `${edge.tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   logger.info({ url, instance, broker: broker.description }, 'gateway is listening');
   return {
     url,
     port,
     fleet,
+    listener,
+    metrics: ownText,
     apply: async (desired, from) => await reconciler.apply(desired, from),
-    stop: () =>
-      shutdown.run([
-        {
-          name: 'drain',
-          limitMs: controlLimits.drainMsMax + 1_000,
-          stop: () => {
-            edge.front?.drain();
-            return dataPlane.drain(controlLimits.drainMsMax);
-          },
-        },
-        { name: 'bring-up', stop: async () => bringUp.stop() },
-        { name: 'quotas', stop: () => quotas.stop() },
-        { name: 'recording', limitMs: 5_000, stop: () => recording.stop() },
-        { name: 'fleet', stop: () => fleet.stop() },
-        { name: 'folds', stop: () => folds.stop() },
-        { name: 'reader', stop: () => announcer.stop() },
-        {
-          name: 'http',
-          stop: async () => {
-            for (const server of servers) server.closeIdleConnections();
-            const closed = app.close();
-            const gone = new Promise((resolve) => listener.close(resolve));
-            for (const server of servers) {
-              server.closeAllConnections();
-              server.close();
-            }
-            dataPlane.front.destroyAll();
-            edge.front?.close();
-            await Promise.all([closed, gone]);
-          },
-        },
-      ]),
+    leave: async () => {
+      edge.front?.drain();
+      await dataPlane.leave(listener, controlLimits.leave);
+      await stop();
+    },
+    stop,
   };
 }

@@ -31,21 +31,35 @@ export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>, 
 /** Connections that the kernel holds until they are taken; node's 511 refuses some of a few thousand clients that come at once. */
 const connectionsWaitingMax = 4096;
 
-/** @throws PORT_TAKEN, ADDRESS_UNUSABLE */
-export async function listen(
-  app: NestFastifyApplication,
-  server: TcpServer,
-  host: string,
-  port: number,
-): Promise<number> {
+/** Where a gateway listens. */
+export interface ListenAt {
+  readonly host: string;
+  readonly port: number;
+  /** Several processes share the port; the kernel spreads connections over them. */
+  readonly shared?: boolean;
+}
+
+/** What answers beside the data plane is ready to. */
+export async function prepare(app: NestFastifyApplication): Promise<void> {
   await app.init();
   await app.getHttpAdapter().getInstance().ready();
+}
+
+/** @throws PORT_TAKEN, ADDRESS_UNUSABLE */
+export async function listenAt(server: TcpServer, { host, port, shared = false }: ListenAt): Promise<number> {
   try {
-    server.listen({ port, host, backlog: connectionsWaitingMax });
+    server.listen({ port, host, backlog: connectionsWaitingMax, reusePort: shared });
     await once(server, 'listening');
   } catch (cause) {
     throw cannotListen(cause, host, port);
   }
+  return (server.address() as AddressInfo).port;
+}
+
+/** Goes on with the socket of another process: who waits in its queue notices nothing. */
+export async function listenOn(server: TcpServer, handle: object): Promise<number> {
+  server.listen(handle, connectionsWaitingMax);
+  await once(server, 'listening');
   return (server.address() as AddressInfo).port;
 }
 

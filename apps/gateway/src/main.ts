@@ -7,6 +7,8 @@ import { ConfigurationFile, readConfigurationFile } from './process/configuratio
 import { connectPatiently } from './process/connect.ts';
 import { edgeOf } from './process/edge-options.ts';
 import { parseOptions } from './process/options.ts';
+import { superviseWorkers } from './process/supervise.ts';
+import { WorkerLink } from './workers/worker-link.ts';
 
 const portDefault = 8080;
 const version = '0.1.0';
@@ -14,6 +16,7 @@ const version = '0.1.0';
 const options = parseOptions(process.argv.slice(2));
 const logger = createLogger({ name: 'gateway', level: env.logLevel });
 const environment = systemEnvironment;
+const link = options.worker ? new WorkerLink(environment) : undefined;
 
 /** What was started, to be stopped in reverse. */
 const started: (() => Promise<void>)[] = [];
@@ -32,21 +35,36 @@ function onSignal(signal: NodeJS.Signals): void {
   void stop().then(() => process.exit(exitCode));
 }
 process.on('SIGTERM', onSignal);
-process.on('SIGINT', onSignal);
+// Ctrl-C reaches workers from the terminal, too; their supervisor tells them.
+process.on('SIGINT', link === undefined ? onSignal : () => {});
 
 async function main(): Promise<void> {
   const loaded = options.config === undefined ? undefined : await readConfigurationFile(options.config);
   const host = options.host ?? loaded?.config.host ?? '127.0.0.1';
   const port = options.port ?? loaded?.config.port ?? portDefault;
+  const edge = edgeOf(options.edge, loaded?.config);
+  if (options.workers !== undefined && link === undefined) {
+    await superviseWorkers(
+      { ...options, workers: options.workers },
+      { host, port, edge },
+      environment,
+      logger,
+      (workers) => {
+        started.push(() => workers.stop());
+        process.on('SIGHUP', () => void workers.replaceAll());
+      },
+    );
+    return;
+  }
+  const told = await link?.started();
   const compat = options.compat ?? loaded?.config.compat;
   if (env.otlpEndpoint !== undefined) {
     started.push(startTracing({ service: 'lintel-gateway', version, endpoint: env.otlpEndpoint }));
   }
-  const edge = edgeOf(options.edge, loaded?.config);
   await makeHome(options.home);
   const broker = await connectPatiently(
     options,
-    { host, port, edge },
+    link === undefined ? { host, port, edge } : undefined,
     environment,
     (line) => logger.info(line),
     stopping.signal,
@@ -66,8 +84,24 @@ async function main(): Promise<void> {
     upstreamCaFile: options.upstreamCa,
     streamUsage: options.streamUsage,
     edge,
+    ...(link === undefined || told === undefined
+      ? {}
+      : {
+          listening: { whenReady: told.whenReady, listen: async (server) => await link.listen(server, host, port) },
+          scrape: async (own) => await link.scrape(own),
+        }),
   });
   started.push(() => gateway.stop());
+  link?.serving(
+    gateway,
+    () =>
+      void gateway
+        .leave()
+        .then(async () => await stop())
+        .then(() => process.exit(0)),
+    () => onSignal('SIGTERM'),
+  );
+  if (told?.applies === false) return;
   if (options.config === undefined || loaded === undefined || stopping.signal.aborted) return;
   const file = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);
   started.push(async () => file.stop());

@@ -55,6 +55,10 @@ export const env = {
   get trustedProxies(): string | undefined {
     return read('LINTEL_TRUSTED_PROXIES');
   },
+  /** Processes of a gateway that share its port. */
+  get workers(): string | undefined {
+    return read('LINTEL_WORKERS');
+  },
   get configFile(): string | undefined {
     return read('LINTEL_CONFIG');
   },
@@ -78,6 +82,10 @@ export const env = {
   },
   /** Any variable, for `credential: env:NAME` of a replica. */
   variable: read,
+  /** Everything of this process, for one that is to be as it, plus what is given. */
+  withOwn(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
+    return { ...process.env, ...extra };
+  },
   /** What a child process starts with: paths and locale, nothing that steers Lintel, plus what is given. */
   forChild(extra: Record<string, string> = {}): Record<string, string> {
     const kept: Record<string, string> = {};

@@ -4,6 +4,11 @@ import { limits } from '#libs/event-log';
 export const controlLimits = {
   /** Start-up waits this long for the log, then goes on in the background and says what is missing. */
   bringUpMsMax: 20_000,
+  /** A gateway that listens when it is ready listens after this long all the same: somebody has to say what is missing. */
+  listenReadyMsMax: 10_000,
+  listenLookMs: 20,
+  /** A gateway whose port others serve waits so long for clients to use the connections that they keep, and for requests under way. */
+  leave: { idleMsMax: 5_000, requestsMsMax: 600_000 },
   retryMsMin: 100,
   retryMsMax: 2_000,
   /** A snapshot of each fold after this many commits. */

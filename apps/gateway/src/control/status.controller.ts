@@ -9,7 +9,7 @@ import { healthToken, metricsToken } from './tokens.ts';
 export class StatusController {
   constructor(
     @Inject(healthToken) private readonly health: HealthBoard,
-    @Inject(metricsToken) private readonly metrics: Registry,
+    @Inject(metricsToken) private readonly metrics: Pick<Registry, 'contentType' | 'metrics'>,
   ) {}
 
   /** The process lives and its event loop turns. */

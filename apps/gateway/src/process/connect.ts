@@ -11,12 +11,13 @@ const retryMsMin = 200;
 const retryMsMax = 5_000;
 
 /**
- * Connects to the broker, however long it takes to come: the port answers meanwhile. @throws at once what waiting does not mend: a
+ * Connects to the broker, however long it takes to come. @throws at once what waiting does not mend: a
  * refused user, a wrong address, a taken port
  */
 export async function connectPatiently(
   options: ProcessOptions,
-  at: { host: string; port: number; edge?: EdgeConfig },
+  /** Answers there meanwhile; undefined where somebody else does. */
+  at: { host: string; port: number; edge?: EdgeConfig } | undefined,
   environment: Environment,
   log: (line: string) => void,
   stopped: AbortSignal,
@@ -42,7 +43,7 @@ export async function connectPatiently(
         if (errorText(thrown) !== lastError) log(`${errorText(thrown)}; waiting for it`);
         lastError = errorText(thrown);
       }
-      waiting ??= await waitingServer(at, environment, () => lastError);
+      if (at !== undefined) waiting ??= await waitingServer(at, environment, () => lastError);
       await environment.timers.sleep(delayMs);
       if (stopped.aborted) throw new CodedError('STOPPED', 'stopped while waiting for the broker');
     }

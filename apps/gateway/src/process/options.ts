@@ -23,9 +23,15 @@ export interface ProcessOptions {
   readonly upstreamCa: string | undefined;
   readonly streamUsage: boolean;
   readonly edge: EdgeFlags;
+  /** Processes that share the port; undefined is this one alone, without anybody that looks after it. */
+  readonly workers: number | undefined;
+  /** This process is one of them. */
+  readonly worker: boolean;
 }
 
 interface Flags extends EdgeFlagsRead {
+  workers?: number;
+  worker?: boolean;
   natsUrl?: string;
   natsUser?: string;
   config?: string;
@@ -45,6 +51,13 @@ export const natsUrlDefault = 'nats://127.0.0.1:4222';
 function portOf(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
   throw new InvalidArgumentError('give 0 to 65535');
+}
+
+export const workersMax = 64;
+
+export function workersOf(text: string): number {
+  if (/^\d{1,2}$/.test(text) && Number(text) >= 1 && Number(text) <= workersMax) return Number(text);
+  throw new InvalidArgumentError(`give 1 to ${workersMax}`);
 }
 
 export function parseOptions(argv: readonly string[], write?: (text: string) => void): ProcessOptions {
@@ -68,6 +81,13 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
       'PEM file of authorities that certify replicas behind https, besides the well-known',
     )
     .option('--no-stream-usage', 'do not ask engines for the usage of streams where clients do not')
+    .addOption(
+      new Option(
+        '--workers <n>',
+        'processes that share the port, looked after by this one; SIGHUP replaces them (LINTEL_WORKERS)',
+      ).argParser(workersOf),
+    )
+    .addOption(new Option('--worker').hideHelp())
     .allowExcessArguments(false);
   addEdgeFlags(program);
   if (write !== undefined) program.exitOverride().configureOutput({ writeErr: write, writeOut: write });
@@ -91,6 +111,8 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
     upstreamCa: flags.upstreamCa,
     streamUsage: flags.streamUsage,
     edge: edgeFlags(flags),
+    workers: flags.workers ?? (env.workers === undefined ? undefined : workersOf(env.workers)),
+    worker: flags.worker ?? false,
   };
 }
 

@@ -16,6 +16,8 @@ export async function waitingServer(
   { host, port, edge: config }: { host: string; port: number; edge?: EdgeConfig | undefined },
   environment: Environment,
   waitsFor: () => string,
+  /** Those that it stands in for join it on the port. */
+  shared = false,
 ): Promise<{ close(): Promise<void> }> {
   const { front } = await startEdge({ config, environment, say: () => {}, idleMs: edgeIdleMs });
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
@@ -50,7 +52,7 @@ export async function waitingServer(
   front?.behind({ http1: (socket) => void server.emit('connection', socket), serve });
   const listener = front?.listener ?? server;
   try {
-    listener.listen(port, host);
+    listener.listen({ port, host, reusePort: shared });
     await once(listener, 'listening');
   } catch (cause) {
     front?.close();

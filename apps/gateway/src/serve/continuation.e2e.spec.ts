@@ -13,7 +13,7 @@ afterEach(closeAll);
 const clientOf = ({ url }: TestGateway): OpenAI => new OpenAI({ baseURL: `${url}/v1`, apiKey: 'any', maxRetries: 0 });
 
 describe('a replica dies inside a stream, at any byte', () => {
-  test('completions: the official client sees one stream, one id, the whole text once, and usage added up', async () => {
+  test('L56 completions: the official client sees one stream, one id, the whole text once, and usage added up', async () => {
     const rng = new SeededRng(11);
     // The first stream breaks somewhere, the one that goes on may break again, the third is whole.
     let left = 0;

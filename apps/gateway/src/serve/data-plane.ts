@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import type { Server as TcpServer } from 'node:net';
 import type { FlowLimits } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
 import type { Work } from '#libs/latency-model';
@@ -66,6 +67,14 @@ export interface DataPlaneOptions {
   readonly flowLimits?: Partial<FlowLimits>;
 }
 
+/** How long a gateway whose port others serve waits. */
+export interface LeaveLimits {
+  /** For requests on connections that clients keep. */
+  readonly idleMsMax: number;
+  /** For requests under way: streams are long. */
+  readonly requestsMsMax: number;
+}
+
 export interface DataPlane {
   /** Where clients come in. */
   readonly front: Front;
@@ -76,6 +85,8 @@ export interface DataPlane {
    * which a request for the framework comes.
    */
   attach(server: Server): void;
+  /** Others serve the port: takes no new connections, and serves those that clients have to the end of their requests. */
+  leave(listener: TcpServer, limits: LeaveLimits): Promise<void>;
   /** Refuses new requests with 503, lets those under way end, and cuts what is left after `limitMs`. */
   drain(limitMs: number): Promise<void>;
   readonly inflight: number;
@@ -217,6 +228,18 @@ class HttpDataPlane implements DataPlane, Plane {
     this.#servers.add(server);
     this.front.framework ??= server;
     attachServer(server, this);
+  }
+
+  async leave(listener: TcpServer, limits: LeaveLimits): Promise<void> {
+    const { clock, timers } = this.environment;
+    listener.close();
+    // Each answer says that its connection ends; one that is idle may have a request on its way.
+    this.front.draining = true;
+    const startMs = clock.monotonicMs();
+    const within = (limitMs: number): boolean => clock.monotonicMs() - startMs < limitMs;
+    while (this.front.connections > 0 && within(limits.idleMsMax)) await timers.sleep(drainLookMs);
+    this.front.drain();
+    while (this.active.size > 0 && within(limits.requestsMsMax)) await timers.sleep(drainLookMs);
   }
 
   async drain(limitMs: number): Promise<void> {

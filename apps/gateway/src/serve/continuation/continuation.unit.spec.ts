@@ -107,7 +107,7 @@ describe.each([{ chat: false }, { chat: true }])('a stream goes on where it brok
     ? { messages: [{ role: 'user', content: 'Tell' }], max_tokens: 40 }
     : { prompt: 'Tell: ', max_tokens: 40 };
 
-  test('cut at any byte, twice, in chunks of any size: one stream, no text lost or repeated', () => {
+  test('L56 cut at any byte, twice, in chunks of any size: one stream, no text lost or repeated', () => {
     const whole = read(streamOf(asked, 'a', chat).join(''));
     expect(whole.text).toBe(story);
     const rng = new SeededRng(7);
