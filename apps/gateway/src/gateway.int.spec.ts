@@ -267,6 +267,22 @@ describe('a gateway on a real broker', () => {
     expect(pods).toEqual(new Set(['a', 'b']));
   });
 
+  test('a request that finds no replica ready says so on the log, once for all that come', async () => {
+    await bothReady();
+    await Promise.all([a.kill(), b.kill()]);
+    await eventually(() => expect([stateOf('a'), stateOf('b')]).toEqual(['unhealthy', 'unhealthy']));
+    const answers = await Promise.all([chat(gateway.url), chat(gateway.url), chat(gateway.url)]);
+    expect(answers.map(({ status }) => status)).toEqual([503, 503, 503]);
+    const wakes = async (): Promise<DecodedCommit[]> =>
+      (await commits()).filter(({ subject }) => subject.aggregate === 'wake');
+    await eventually(async () => expect(await wakes()).toHaveLength(1));
+    expect((await wakes())[0]?.events).toMatchObject([
+      { type: 'WakeRequested', data: { model: 'tiny', gatewayId: 'g1', replicas: { unhealthy: 2 } } },
+    ]);
+    await Promise.all([a.revive(), b.revive()]);
+    await bothReady();
+  });
+
   test('L32 what a replica answers to its poller stays its own problem', async () => {
     const evil = await tinyEngine('evil');
     try {

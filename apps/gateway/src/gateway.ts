@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { EventRegistry, isSubjectId } from '#libs/contracts';
-import { replica } from '#libs/domain/route';
+import { replica, wake } from '#libs/domain/route';
 import type { Broker } from '#libs/event-log';
 import { FileSnapshotStore } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
@@ -29,7 +29,8 @@ import { exposeEdge, startEdge } from './edge/index.ts';
 import { UpstreamTls } from './edge/upstream-tls.ts';
 import type { Fleet } from './fleet/fleet.ts';
 import { LiveFleet } from './fleet/live-fleet.ts';
-import { exposeReplicas } from './fleet/replica-metrics.ts';
+import { exposeReplicas, exposeWaker } from './fleet/replica-metrics.ts';
+import { Waker } from './fleet/waker.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listenAt, prepare } from './http-server.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
@@ -133,7 +134,14 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     workOf: (id) => dataPlane.workOn(id),
     upstreamTls,
   });
+  const waker = new Waker({
+    gatewayId: instance,
+    environment,
+    issue: async (id, command, how) => await commands.handle(wake, id, command, how),
+    log: say,
+  });
   exposeReplicas(fleet, metrics, nowMs);
+  exposeWaker(waker, metrics);
   exposeFolds(folds, metrics);
   const quotas = quotasOf({ broker, registry, environment, instance, bootId, folds, say });
   exposeQuotas(quotas, metrics);
@@ -150,6 +158,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     edge,
     salts: await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng),
     quotas,
+    wanted: (model, replicas, waiting) => waker.want(model, replicas, waiting),
   });
   let answering = false;
   const shutdown = new Shutdown(environment, say);

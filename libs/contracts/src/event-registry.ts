@@ -33,6 +33,7 @@ export const eventTypes = [
   event('route', 'configuration', 1, route.ConfigurationAppliedSchema),
   event('route', 'modelroute', 2, route.ModelRouteSetSchema),
   event('route', 'modelroute', 2, route.ModelRouteRemovedSchema),
+  event('route', 'wake', 3, route.WakeRequestedSchema),
   event('tenancy', 'tenant', 1, tenancy.TenantRegisteredSchema),
   event('tenancy', 'tenant', 1, tenancy.TenantRemovedSchema),
   event('tenancy', 'tenant', 1, tenancy.KeyIssuedSchema),

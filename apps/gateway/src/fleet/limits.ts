@@ -64,3 +64,14 @@ export const inflightLimits = {
   replicasPerMessageMax: 4_096,
   messageBytesMax: 512 * 1024,
 } as const;
+
+export const wakeLimits = {
+  /** A model that is wanted is named at most once in this time, over all gateways. */
+  holdMs: 10_000,
+  /** Where the log did not take it. */
+  retryMs: 1_000,
+  /** Models remembered. */
+  modelsMax: 1_024,
+  /** Sleeping replicas that one event names. */
+  asleepNamedMax: 64,
+} as const;

@@ -2,6 +2,7 @@ import { Counter, Gauge, type Registry } from '#libs/observability';
 import { fleetLimits } from './limits.ts';
 import type { LiveFleet } from './live-fleet.ts';
 import type { LiveReplica } from './replica.ts';
+import type { Waker } from './waker.ts';
 
 /** `lintel_gateway_replica_*`: read from the fleet when somebody scrapes, at no cost otherwise. */
 export function exposeReplicas(fleet: LiveFleet, registry: Registry, nowMs: () => number): void {
@@ -86,5 +87,17 @@ export function exposeReplicas(fleet: LiveFleet, registry: Registry, nowMs: () =
     help: 'Other gateways heard lately',
     registers: [registry],
     collect: () => gateways.set(fleet.exchange.gateways),
+  });
+}
+
+export function exposeWaker(waker: Waker, registry: Registry): void {
+  const requested: Counter = new Counter({
+    name: 'lintel_gateway_wakes_requested_total',
+    help: 'Events of this gateway that a model is wanted of which no replica takes requests',
+    registers: [registry],
+    collect: () => {
+      requested.reset();
+      requested.inc(waker.requested);
+    },
   });
 }

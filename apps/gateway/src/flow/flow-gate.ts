@@ -4,7 +4,8 @@ import type { Entry, FlowIdentity, FlowLimits } from '#libs/flow-control';
 import { FlowControl } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
 import type { Registry } from '#libs/observability';
-import { whyNone } from '../serve/routing.ts';
+import type { Plane } from '../serve/plane.ts';
+import { noneTakes, whyNone } from '../serve/routing.ts';
 import { FlowMetrics } from './flow-metrics.ts';
 import { gateLimits } from './limits.ts';
 import type { FlowAsker, LeaveOutcome, Passage, QueuedRequest, Used } from './passage.ts';
@@ -17,6 +18,8 @@ export interface FlowGateOptions {
   readonly metrics: Registry;
   /** Output tokens to expect of a request before it says. */
   readonly outputTokens: (asker: FlowAsker) => number;
+  /** No replica of a pool takes requests, and one is wanted. */
+  readonly wanted?: Plane['wanted'];
   readonly limits?: Partial<FlowLimits> | undefined;
 }
 
@@ -40,12 +43,14 @@ export class FlowGate {
   readonly #queue: FlowControl<QueuedRequest>;
   readonly #environment: Environment;
   readonly #outputTokens: (asker: FlowAsker) => number;
+  readonly #wanted: Plane['wanted'];
   readonly #rooms = new Rooms();
   readonly #pools = new Set<string>();
   readonly #metrics: FlowMetrics;
   #timer: Timer | undefined;
 
-  constructor({ environment, metrics, outputTokens, limits }: FlowGateOptions) {
+  constructor({ environment, metrics, outputTokens, wanted, limits }: FlowGateOptions) {
+    this.#wanted = wanted;
     this.#environment = environment;
     this.#outputTokens = outputTokens;
     this.#queue = new FlowControl({ order: 'deadline', ...(limits === undefined ? {} : { limits }) });
@@ -68,6 +73,10 @@ export class FlowGate {
       this.#go(passage);
       passage.ticket = queue.pass(identity);
       return passage;
+    }
+    if (standing === 'none' && noneTakes(asker.where)) {
+      const waiting = queue.waitingIn(identity.pool) + (flow.wakeMsMax === 0 ? 0 : 1);
+      this.#wanted?.(identity.pool, asker.where.replicas, waiting);
     }
     if (standing === 'none' && flow.wakeMsMax === 0) {
       asker.refuse(whyNone(identity.pool, asker.where, String(headers['external-filter'] ?? '')), 0);

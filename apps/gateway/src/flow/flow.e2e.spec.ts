@@ -183,7 +183,12 @@ describe('where every replica is full', () => {
 describe('where no replica is ready', () => {
   test('requests wait for one to wake, up to the bound of the profile', async () => {
     const held = await HeldEngine.start();
-    const lintel = await flowGateway([held.origin], { slots: 1, wakeMsMax: 200 });
+    const wanted: unknown[] = [];
+    const lintel = await flowGateway(
+      [held.origin],
+      { slots: 1, wakeMsMax: 200 },
+      { wanted: (model, replicas, waiting) => wanted.push([model, replicas.length, waiting]) },
+    );
     const replica = lintel.fleet.replicas[0]!;
     replica.state = 'unhealthy';
     expect(await endOf(lintel.ask('in vain'))).toMatchObject({
@@ -196,6 +201,10 @@ describe('where no replica is ready', () => {
     replica.state = 'ready';
     expect(await held.answerAll(1)).toEqual(['waits']);
     expect((await waits).status).toBe(200);
+    expect(wanted).toEqual([
+      ['tiny', 1, 1],
+      ['tiny', 1, 1],
+    ]);
   });
 
   test('without such a bound they are refused at once', async () => {

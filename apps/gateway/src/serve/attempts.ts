@@ -28,7 +28,7 @@ import type { HandoverHost } from './pd/handover.ts';
 import { answerBegun, Handover } from './pd/handover.ts';
 import type { Plane } from './plane.ts';
 import type { Routed } from './routing.ts';
-import { appendOwnHeaders, whyNone } from './routing.ts';
+import { appendOwnHeaders, noneTakes, whyNone } from './routing.ts';
 import { attemptOn, pickFor, rememberHolder } from './trying.ts';
 import { Upload } from './upload.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
@@ -196,6 +196,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
       return;
     }
     const selectorText = single(this.#asker.request.headers['external-filter']) ?? '';
+    if (noneTakes(this.where)) this.#plane.wanted?.(this.where.asked.model, this.where.replicas, 0);
     this.#asker.refuse(whyNone(this.#asker.account.model, this.where, selectorText));
   }
 

@@ -57,6 +57,8 @@ export interface DataPlaneOptions {
   readonly streamUsage?: boolean;
   /** Undefined: limits are not held. */
   readonly quotas?: Quotas | undefined;
+  /** See `Plane.wanted`. */
+  readonly wanted?: Plane['wanted'];
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
   readonly trust?: UpstreamTrust | undefined;
   readonly upgrades?: Upgrades | undefined;
@@ -115,6 +117,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly keyGuard = new KeyGuard();
   readonly salts: CacheSalts | undefined;
   readonly quotas: QuotaGate | undefined;
+  readonly wanted: Plane['wanted'];
   readonly flow: FlowGate;
   readonly hedging: Hedging;
   readonly holders: ResponseHolders;
@@ -160,11 +163,13 @@ class HttpDataPlane implements DataPlane, Plane {
       prefixBlocks: () => this.picks.prefixBlocks,
       connections: () => [...this.#pools.values()].reduce((sum, pool) => sum + pool.open, 0),
     });
+    this.wanted = options.wanted;
     this.flow = new FlowGate({
       environment,
       metrics: options.metrics,
       limits: options.flowLimits,
       outputTokens: ({ where }) => this.picks.signals.outputTokens(where.asked),
+      wanted: options.wanted,
     });
     this.front = new Front({
       limits: this.limits,

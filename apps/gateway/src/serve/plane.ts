@@ -53,6 +53,8 @@ export interface Plane {
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
   readonly pd: PdMetrics;
+  /** No replica of a model takes requests, and one is wanted. Undefined where nobody is told. */
+  readonly wanted: ((model: string, replicas: readonly FleetReplica[], waiting: number) => void) | undefined;
   readonly tracing: ServeTracing;
   readonly active: ActiveList<Exchange>;
   /** Bytes of bodies held now. */

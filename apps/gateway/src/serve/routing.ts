@@ -214,6 +214,13 @@ function sessionOf(plane: Plane, { headers, requestId }: RoutedRequest, plan: Ro
   return plan.readsSession ? requestId : '';
 }
 
+/** None of the model's replicas takes requests, whoever asks: one that starts or wakes would help. */
+export const noneTakes = ({ replicas }: Routed): boolean =>
+  replicas.every((replica) => {
+    const state = replica.routability();
+    return state !== 'ready' && state !== 'unknown';
+  });
+
 /** What stands between the client and these replicas, in words. */
 export function whyNone(model: string, { replicas, selector }: Routed, selectorText: string): Refusal {
   const states = new Map<string, number>();

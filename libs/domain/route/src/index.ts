@@ -24,6 +24,8 @@ export type { Selector } from './selector.ts';
 export { parseSelector } from './selector.ts';
 export type { TokenCounts } from './routing-config.ts';
 export type { ModelRouteInForce, PolicyInForce, RoutableReplica, RouteState } from './state.ts';
+export type { WakeCommand, WakeEvent, WakeState } from './wake.decider.ts';
+export { wake, wakeIdOf } from './wake.decider.ts';
 export {
   emptyRouteState,
   evolveRoute,
