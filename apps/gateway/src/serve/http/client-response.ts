@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { CodedError } from '#libs/kernel';
 import { framed, lastChunk } from '../body/chunk-frame.ts';
 import type { Listening } from '../listening.ts';
-import { cleanValue, isToken } from './syntax.ts';
+import { cleanValue, lowerName, writeLatin1 } from './syntax.ts';
 import type { RequestHead } from './request-head.ts';
 import type { HttpResponse, HttpSocket } from './types.ts';
 
@@ -77,17 +77,17 @@ export class ClientResponse implements HttpResponse {
     for (let index = 0; index + 1 < headers.length; index += 2) {
       const name = headers[index] as string;
       const value = headers[index + 1] as string;
-      if (!sound(name, value)) throw invalid(`Header "${name.slice(0, 64)}" cannot be sent.`);
-      switch (name.length) {
-        case 4:
-          dated ||= name.toLowerCase() === 'date';
+      const lower = lowerName(name);
+      if (lower === '' || !sound(value)) throw invalid(`Header "${name.slice(0, 64)}" cannot be sent.`);
+      switch (lower) {
+        case 'date':
+          dated = true;
           break;
-        case 10:
-          if (name.toLowerCase() !== 'connection') break;
+        case 'connection':
           closes ||= value.toLowerCase() === 'close';
           continue;
-        case 14:
-          sized ||= name.toLowerCase() === 'content-length';
+        case 'content-length':
+          sized = true;
           break;
         default:
       }
@@ -191,7 +191,7 @@ export class ClientResponse implements HttpResponse {
     if (head === '') return this.#turn ? socket.write(chunk) : this.#keep(chunk);
     if (chunk.length <= joinBytesMax || !this.#turn) {
       const joined = Buffer.allocUnsafe(head.length + chunk.length);
-      joined.write(head, 0, 'latin1');
+      writeLatin1(joined, head);
       chunk.copy(joined, head.length);
       return this.#turn ? socket.write(joined) : this.#keep(joined);
     }
@@ -221,9 +221,7 @@ const bytesOf = (data: Buffer | string, encoding: BufferEncoding = 'utf8'): Buff
 const invalid = (message: string): CodedError => new CodedError('RESPONSE_INVALID', message);
 
 /** Characters beyond a byte would become others, a line end perhaps. */
-function sound(name: string, value: string): boolean {
-  if (name.length === 0) return false;
-  for (let at = 0; at < name.length; at++) if (!isToken(name.charCodeAt(at))) return false;
+function sound(value: string): boolean {
   for (let at = 0; at < value.length; at++) {
     const code = value.charCodeAt(at);
     if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) return false;

@@ -1,5 +1,5 @@
 import { METHODS } from 'node:http';
-import { cleanValue, isBlank, nameEnd, sameName } from './syntax.ts';
+import { cleanValue, isBlank, lowerName, nameEnd, sameName } from './syntax.ts';
 
 /** A request's line and headers, read. */
 export class RequestHead {
@@ -95,7 +95,7 @@ export function readHead(text: string, headersMax: number): RequestHead | HeadPr
     while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
     if (!cleanValue(text, from, to)) return 'malformed';
     const value = text.slice(from, to);
-    const lower = name.toLowerCase();
+    const lower = lowerName(name);
     if (rawHeaders.push(name, value) > 2 * headersMax) return 'large';
     put(headers, lower, value);
     switch (lower.length) {

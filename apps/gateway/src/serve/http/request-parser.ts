@@ -1,6 +1,6 @@
 import type { RequestHead } from './request-head.ts';
 import { readHead } from './request-head.ts';
-import { hexValue, isToken } from './syntax.ts';
+import { headEnd, hexValue, isToken, latin1 } from './syntax.ts';
 
 /** What parsed requests are told to. Chunks of the body are views of the bytes fed: copy what must outlive the call. */
 export interface RequestSink {
@@ -144,7 +144,7 @@ export class RequestParser {
       if (!isToken(bytes[at] as number)) return this.#fail('malformed', at);
     }
     const searchFrom = at + Math.max(0, this.#searched - 3);
-    const end = bytes.indexOf('\r\n\r\n', searchFrom, 'latin1');
+    const end = headEnd(bytes, searchFrom);
     if ((end < 0 ? bytes.length : end) - at > this.#limits.clientHeadBytesMax) {
       return this.#fail('headers-large', at);
     }
@@ -158,7 +158,7 @@ export class RequestParser {
     }
     this.#searched = 0;
     this.#emptyLines = 0;
-    const head = readHead(bytes.toString('latin1', at, end), this.#limits.clientHeadersMax);
+    const head = readHead(latin1(bytes, at, end), this.#limits.clientHeadersMax);
     if (head === 'malformed') return this.#fail('malformed', at);
     if (head === 'large') return this.#fail('headers-large', at);
     if (head.chunked) this.#state = State.ChunkSize;

@@ -3,6 +3,7 @@ import { connect, isIP } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
 import { secured } from '../../edge/upstream-tls.ts';
+import { writeLatin1 } from '../http/syntax.ts';
 import type { ResponseSink } from './response-parser.ts';
 import { ResponseParser } from './response-parser.ts';
 import type { ParserLimits } from './response-parser.ts';
@@ -104,7 +105,7 @@ export class UpstreamConnection implements ResponseSink {
     const socket = this.#socket;
     if (body.length <= joinBytesMax) {
       const message = Buffer.allocUnsafe(head.length + body.length);
-      message.write(head, 0, 'latin1');
+      writeLatin1(message, head);
       body.copy(message, head.length);
       socket.write(message);
       return;

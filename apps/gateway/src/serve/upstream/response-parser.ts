@@ -1,4 +1,4 @@
-import { cleanValue, hexValue, isBlank, nameEnd, sameName } from '../http/syntax.ts';
+import { cleanValue, headEnd, hexValue, isBlank, latin1, nameEnd, sameName } from '../http/syntax.ts';
 
 /** What a parsed answer is told to. Chunks of the body are views of the bytes fed: copy what must outlive the call. */
 export interface ResponseSink {
@@ -146,7 +146,7 @@ export class ResponseParser {
   }
 
   #head(bytes: Buffer, at: number, sink: ResponseSink): number {
-    const end = bytes.indexOf('\r\n\r\n', at, 'latin1');
+    const end = headEnd(bytes, at);
     const length = (end < 0 ? bytes.length : end) - at;
     if (length > this.#limits.upstreamHeadBytesMax) {
       this.#fail(`headers of over ${this.#limits.upstreamHeadBytesMax} bytes`);
@@ -158,7 +158,7 @@ export class ResponseParser {
       else return this.#hold(bytes, at);
       return at;
     }
-    this.#readHead(bytes.toString('latin1', at, end), sink);
+    this.#readHead(latin1(bytes, at, end), sink);
     return this.#state === State.Broken ? at : end + 4;
   }
 
