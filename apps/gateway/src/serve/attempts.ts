@@ -20,6 +20,7 @@ import type { HedgeOwner } from './hedging/hedge.ts';
 import { Hedge } from './hedging/hedge.ts';
 import type { Hedgeable } from './hedging/hedging.ts';
 import { mayHedge } from './hedging/hedging.ts';
+import { latin1 } from './http/syntax.ts';
 import { listenToDrain } from './listening.ts';
 import { land } from './landing.ts';
 import { Outgoing } from './outgoing.ts';
@@ -312,7 +313,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
       // The whole body at once: its end follows in this very turn, and head and body go out in one write.
       answer.feedWhole(chunk);
       this.#learn(attempt, answer);
-      this.#whole = chunk.toString('latin1');
+      this.#whole = latin1(chunk);
       return;
     }
     if (attempt.firstByteMs === 0) attempt.firstByteMs = atMs;

@@ -1,4 +1,5 @@
 import type { RecordedUsage } from '#libs/recording';
+import { latin1 } from '../http/syntax.ts';
 
 const count = (value: unknown): number =>
   typeof value === 'number' && value >= 0 && Number.isFinite(value) ? Math.min(Math.trunc(value), 0xffffffff) : 0;
@@ -34,11 +35,20 @@ export function usageOf(value: unknown): RecordedUsage | undefined {
   return { promptTokens: count(usage['total_tokens']), completionTokens: 0, cachedTokens: 0, fromEngine: true };
 }
 
-const usageKey = Buffer.from('"usage"');
+const quote = 0x22;
+
+/** Position of the last `"usage"`, or -1. */
+function lastUsage(tail: Buffer): number {
+  for (let at = tail.length - 7; at >= 0; at--) {
+    if (tail[at] !== quote || tail[at + 1] !== 0x75 || tail[at + 6] !== quote) continue;
+    if (tail[at + 2] === 0x73 && tail[at + 3] === 0x61 && tail[at + 4] === 0x67 && tail[at + 5] === 0x65) return at;
+  }
+  return -1;
+}
 
 /** The last `"usage": {…}` in the end of a JSON body. Inside a string the quotes would be escaped, so it is a key. */
 export function usageInTail(tail: Buffer): RecordedUsage | undefined {
-  const key = tail.lastIndexOf(usageKey);
+  const key = lastUsage(tail);
   if (key < 0) return undefined;
   const start = tail.indexOf(0x7b, key);
   if (start < 0) return undefined;
@@ -46,7 +56,8 @@ export function usageInTail(tail: Buffer): RecordedUsage | undefined {
   for (let at = start; at < tail.length; at++) {
     const byte = tail[at];
     if (byte === 0x7b) depth++;
-    else if (byte === 0x7d && --depth === 0) return parsed(tail.toString('utf8', start, at + 1));
+    // Of its texts, if it has any, nothing is read.
+    else if (byte === 0x7d && --depth === 0) return parsed(latin1(tail, start, at + 1));
   }
   return undefined;
 }

@@ -43,7 +43,7 @@ export const writeLatin1 = (bytes: Buffer, text: string, at = 0): number =>
 /** Position of the empty line that ends a head, or -1. Looks at every fourth byte, where it can. */
 export function headEnd(bytes: Buffer, from: number): number {
   const { length } = bytes;
-  for (let at = from + 3; at < length; ) {
+  for (let at = from + 3; at < length;) {
     const byte = bytes[at] as number;
     if (byte > 0x0d) at += 4;
     else if (byte === 0x0a && bytes[at - 1] === 0x0d) {
