@@ -291,6 +291,64 @@ describe('each command asks what the API takes, and answers what it said', () =>
     expect((await lintel(['key', 'hash'], { input: '\n' })).code).toBe(2);
   });
 
+  test('tenants, projects and users are made, listed and removed', async () => {
+    const project = { tenantId: 'acme', projectId: 'search', displayName: 'Search', source: 'api' };
+    api.replies = {
+      'PUT /api/v1/tenants/acme': { json: receipt },
+      'PUT /api/v1/tenants/acme/users/ann': { json: receipt },
+      'GET /api/v1/tenants/acme/projects': { json: { durability: 'disk', atSeq: 9, items: [project] } },
+      'DELETE /api/v1/tenants/acme/projects/search': { json: receipt },
+      'GET /api/v1/tenants/acme': {
+        json: {
+          durability: 'disk',
+          atSeq: 9,
+          item: { tenantId: 'acme', displayName: 'Acme', source: 'api', projects: [project], users: [], keys: [] },
+        },
+      },
+    };
+    expect((await ask('tenants', 'create', 'acme', '--name', 'Acme')).out).toContain('tenant acme is there');
+    expect(JSON.parse(last().body)).toEqual({ name: 'Acme' });
+    expect((await ask('users', 'create', 'acme', 'ann', '--project', 'search')).code).toBe(0);
+    expect(JSON.parse(last().body)).toEqual({ project: 'search' });
+    expect((await ask('projects', 'list', 'acme')).out).toMatch(/search +Search +api\n1 project as of #9/);
+    expect((await ask('projects', 'remove', 'acme', 'search', '--reason', 'done')).code).toBe(0);
+    expect(last()).toMatchObject({ method: 'DELETE', body: '{"reason":"done"}' });
+    expect((await ask('tenants', 'show', 'acme')).out).toMatch(
+      /tenant acme {2}Acme.*projects.*search.*users\n {2}none/s,
+    );
+    expect((await ask('tenants', 'show', 'nobody')).code).not.toBe(0);
+  });
+
+  test('keys are scoped, changed in part and rotated; admin keys', async () => {
+    api.replies = {
+      'POST /api/v1/tenants/acme/keys': { json: { ...receipt, tenantId: 'acme', keyId: 'ci', key: 'lk-1' } },
+      'PATCH /api/v1/tenants/acme/keys/ci': { json: receipt },
+      'POST /api/v1/tenants/acme/keys/ci/rotate': { json: { ...receipt, tenantId: 'acme', keyId: 'ci', key: 'lk-2' } },
+      'POST /api/v1/admin-keys': { json: { ...receipt, keyId: 'deploys', key: 'la-1' } },
+      'GET /api/v1/tenants/acme/keys': {
+        json: {
+          durability: 'disk',
+          atSeq: 9,
+          items: [{ keyId: 'ci', revoked: true, revokeReason: '\u001b[31mleaked' }],
+        },
+      },
+    };
+    const scope = ['--endpoints', '/v1/audio/*', '--priority', '-2', '--user', 'ann'];
+    expect((await ask('keys', 'create', 'acme', 'ci', ...scope)).out).toContain('lk-1');
+    expect(JSON.parse(last().body)).toEqual({ keyId: 'ci', endpoints: ['/v1/audio/*'], priority: -2, user: 'ann' });
+    expect((await ask('keys', 'change', 'acme', 'ci', '--priority', 'none', '--expires', 'never')).code).toBe(0);
+    expect(JSON.parse(last().body)).toEqual({ priority: null, expiresAt: null });
+    expect((await ask('keys', 'change', 'acme', 'ci')).code).toBe(2);
+    expect((await ask('keys', 'create', 'acme', 'ci', '--priority', '9')).code).toBe(2);
+    const rotated = await ask('keys', 'rotate', 'acme', 'ci', '--overlap', '1h');
+    expect(rotated.out).toMatch(/the one before works for 1h more.*lk-2/s);
+    expect(JSON.parse(last().body)).toEqual({ overlap: '1h' });
+    expect((await ask('admin-keys', 'create', 'deploys', '--expires', '90d')).out).toContain('la-1');
+    const listed = await ask('keys', 'list', 'acme');
+    expect(listed.out).toContain('revoked: ');
+    expect(listed.out).not.toContain('\u001b[31m');
+  });
+
   test('projection list, rebuild, retry', async () => {
     const item = {
       id: 'requests@2',

@@ -23,7 +23,7 @@ describe('completion', () => {
     const paths = placesOf(program).map(({ path }) => path);
     expect(paths).toEqual(expect.arrayContaining(['', 'why', 'replica drain', 'archive import', 'projection rebuild']));
     expect(paths).not.toContain('complete-names');
-    expect(JSON.stringify(placesOf(program))).not.toContain('admin-key');
+    expect(JSON.stringify(placesOf(program))).not.toContain('--admin-key');
   });
 
   test.each(['bash', 'zsh', 'fish'])('a script for %s that the shell can read, where it is here', async (shell) => {
@@ -42,6 +42,9 @@ describe('completion', () => {
       expect(offered('lintel', '--home', 'x', 'replica', 'drain', '')).toEqual(['name-of-replicas']);
       expect(offered('lintel', 'replica', 'drain', 'r1', '--re')).toEqual(['--reason']);
       expect(offered('lintel', 'get', 'pr')).toEqual(['projections', 'prices']);
+      expect(offered('lintel', 'keys', 'r')).toEqual(['rotate', 'revoke']);
+      expect(offered('lintel', 'keys', 'rotate', 'acme', '')).toEqual(['name-of-tenants']);
+      expect(offered('lintel', 'keys', 'rotate', '--o')).toEqual(['--overlap']);
       expect(offered('lintel', 'completion', '')).toEqual(['bash', 'zsh', 'fish']);
     },
   );

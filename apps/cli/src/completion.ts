@@ -10,7 +10,7 @@ export interface Place {
   readonly path: string;
   readonly words: readonly { readonly name: string; readonly text: string }[];
   readonly flags: readonly { readonly name: string; readonly text: string }[];
-  /** `replicas`, `policies` or `tenants`, asked of a running Lintel. */
+  /** `replicas`, `tenants keys` and the like: lists whose names are asked of a running Lintel. */
   readonly names?: string;
   readonly files: boolean;
 }
@@ -19,8 +19,21 @@ const argumentNames: Readonly<Record<string, string>> = {
   'replica drain': 'replicas',
   'replica resume': 'replicas',
   'replica remove': 'replicas',
-  'key issue': 'tenants',
-  'key revoke': 'tenants',
+  'tenants show': 'tenants',
+  'tenants create': 'tenants',
+  'tenants remove': 'tenants',
+  'projects list': 'tenants',
+  'projects create': 'tenants projects',
+  'projects remove': 'tenants projects',
+  'users list': 'tenants',
+  'users create': 'tenants users',
+  'users remove': 'tenants users',
+  'keys list': 'tenants',
+  'keys create': 'tenants',
+  'keys change': 'tenants keys',
+  'keys rotate': 'tenants keys',
+  'keys revoke': 'tenants keys',
+  'admin-keys revoke': 'adminKeys',
 };
 const argumentWords: Readonly<Record<string, readonly string[]>> = {
   get: ['replicas', 'policies', 'tenants', 'requests', 'projections', 'dead-letters', 'prices'],

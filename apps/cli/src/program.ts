@@ -9,6 +9,7 @@ import { addChange } from './commands/change.ts';
 import type { Act, Flags } from './commands/command.ts';
 import { addExplain } from './commands/explain.ts';
 import { addLists } from './commands/lists.ts';
+import { addPeople } from './commands/people.ts';
 import { addShell } from './commands/shell.ts';
 import { addUsage } from './commands/usage.ts';
 import { addStatus } from './commands/status.ts';
@@ -54,6 +55,7 @@ export function makeProgram(act: Act): Command {
   addUsage(program, act);
   addStatus(program, act);
   addChange(program, act);
+  addPeople(program, act);
   addArchive(program, act);
   addShell(program, act);
   return program;

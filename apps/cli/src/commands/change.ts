@@ -1,12 +1,11 @@
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { ApplyAnswer, KeyAnswer, ListAnswer, RebuildLine, ReceiptAnswer, RedriveAnswer } from '#libs/domain/diag';
+import type { ApplyAnswer, ListAnswer, RebuildLine, ReceiptAnswer, RedriveAnswer } from '#libs/domain/diag';
 import { CodedError, errorText } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { rebuildProgress, renderApply, renderKey, renderRebuilt, renderReceipt } from '../render/receipts.ts';
+import { rebuildProgress, renderApply, renderRebuilt, renderReceipt } from '../render/receipts.ts';
 import type { Item } from '../render/lists.ts';
 import { renderList } from '../render/lists.ts';
 import { clean } from '../render/text.ts';
@@ -59,59 +58,6 @@ export async function apply(cli: Cli, _: readonly string[], flags: Flags): Promi
     contentType: 'application/yaml',
   });
   await cli.answer(answer, (layout) => renderApply(answer, dryRun, layout));
-  return exitCodes.ok;
-}
-
-export async function issueKey(
-  cli: Cli,
-  [tenant = '', keyId = '']: readonly string[],
-  flags: Flags,
-): Promise<ExitCode> {
-  const [name, models, expires] = [text(flags['name']), text(flags['models']), text(flags['expires'])];
-  const body = {
-    keyId,
-    ...(name === undefined ? {} : { name }),
-    ...(models === undefined
-      ? {}
-      : {
-          models: models
-            .split(',')
-            .map((one) => one.trim())
-            .filter((one) => one !== ''),
-        }),
-    ...(expires === undefined ? {} : { expiresAt: expires }),
-  };
-  const api = await cli.api();
-  const answer = await api.json<KeyAnswer>(`/api/v1/tenants/${encodeURIComponent(tenant)}/keys`, {
-    method: 'POST',
-    body,
-  });
-  await cli.answer(answer, (layout) => renderKey(answer, layout));
-  return exitCodes.ok;
-}
-
-export async function revokeKey(
-  cli: Cli,
-  [tenant = '', keyId = '']: readonly string[],
-  flags: Flags,
-): Promise<ExitCode> {
-  const api = await cli.api();
-  const path = `/api/v1/tenants/${encodeURIComponent(tenant)}/keys/${encodeURIComponent(keyId)}`;
-  const receipt = await api.json<ReceiptAnswer>(path, { method: 'DELETE', body: reasonOf(flags) });
-  await cli.answer(receipt, (layout) => renderReceipt(`key ${keyId} of tenant ${tenant} revoked`, receipt, layout));
-  return exitCodes.ok;
-}
-
-/** The form in which keys stand in lintel.yaml and in the log. From standard input, so that a key stays out of the shell's history. */
-export async function hashKey(cli: Cli, [given]: readonly string[]): Promise<ExitCode> {
-  const key = (given ?? (await cli.io.input())).replace(/\r?\n$/, '');
-  if (key === '') {
-    throw new CodedError('KEY_MISSING', 'there is no key to hash', {
-      advice: 'Pipe it in: `lintel key hash < key-file`.',
-    });
-  }
-  const sha256 = createHash('sha256').update(key).digest('hex');
-  await cli.answer({ sha256 }, () => sha256);
   return exitCodes.ok;
 }
 
@@ -184,35 +130,6 @@ export const addChange: AddCommands = (program, act) => {
       .argument('<id>', 'replica')
       .option(withReason, reasonText),
     replicaChange('remove', 'is removed'),
-  );
-
-  const key = program.command('key').description("clients' API keys");
-  act(
-    key
-      .command('issue')
-      .description('make a key; it is shown once')
-      .argument('<tenant>', 'whose')
-      .argument('<key-id>', 'its name in records and for revoking')
-      .option('--name <text>', 'for people')
-      .option('--models <names>', 'only these, separated by commas')
-      .option('--expires <when>', '30d (from now) or a time; default never'),
-    issueKey,
-  );
-  act(
-    key
-      .command('revoke')
-      .description('refuse it from now on')
-      .argument('<tenant>', 'whose')
-      .argument('<key-id>', 'which')
-      .option(withReason, reasonText),
-    revokeKey,
-  );
-  act(
-    key
-      .command('hash')
-      .description('sha256 of a key, as lintel.yaml wants it; needs no server')
-      .argument('[key]', 'better left out: then it is read from standard input'),
-    hashKey,
   );
 
   const projection = program.command('projection').description('the read models in Postgres');

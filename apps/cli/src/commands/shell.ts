@@ -27,10 +27,13 @@ export const addShell: AddCommands = (program, act) => {
       return exitCodes.ok;
     },
   );
-  act(program.command('complete-names', { hidden: true }).argument('<list>'), async (cli, [name = '']) => {
+  act(program.command('complete-names', { hidden: true }).argument('<lists...>'), async (cli, lists) => {
     try {
       const api = await cli.api();
-      const names = namesIn(await api.json(`/api/v1/completion/${encodeURIComponent(name)}`));
+      const asked = lists.map(async (name) =>
+        namesIn(await api.json(`/api/v1/completion/${encodeURIComponent(name)}`)),
+      );
+      const names = [...new Set((await Promise.all(asked)).flat())];
       if (names.length > 0) await cli.say(names.join('\n'));
     } catch {
       // A shell that completes wants names or silence.

@@ -18,7 +18,7 @@ export const clientLimits = {
 } as const;
 
 export interface Ask {
-  readonly method?: 'GET' | 'POST' | 'DELETE';
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   /** Sent as JSON, or as it is with `contentType`. */
   readonly body?: unknown;

@@ -5,6 +5,7 @@ import { CodedError } from '#libs/kernel';
 import { policyCommit, request, verified, whyCommit, whyRequest } from '../answers.fixture.ts';
 import { commitLine, renderWhyCommit } from './commit.ts';
 import { renderDeadLetter } from './dead-letter.ts';
+import { renderPeople, renderTenant } from './people.ts';
 import { renderError } from './errors.ts';
 import type { ListName } from './lists.ts';
 import { listNames, renderList } from './lists.ts';
@@ -118,6 +119,22 @@ const item = {
 };
 
 /** Each text that a person is shown, of answers whose every text is `text`. */
+const person = {
+  tenantId: 't',
+  projectId: 'p',
+  userId: 'u',
+  keyId: 'k',
+  displayName: 'd',
+  source: 's',
+  models: ['m'],
+  endpoints: ['e'],
+  priority: 1,
+  expiresAtMs: 1,
+  revoked: true,
+  revokeReason: 'r',
+  overlaps: 1,
+};
+
 function everything(text: string): string[] {
   const layout = plainLayout;
   const bad = <T>(value: T): T => poisoned(value, text);
@@ -150,7 +167,11 @@ function everything(text: string): string[] {
     ...listNames.map((name: ListName) => renderList(name, bad({ items: [item], note: 'n' }), layout)),
     renderDeadLetter(bad(letter), layout),
     renderReceipt(text, bad(receipt), layout),
-    renderKey(bad({ ...receipt, tenantId: 't', keyId: 'k', key: 'x' }), layout),
+    renderKey(text, bad({ ...receipt, key: 'x' }), layout),
+    ...(['projects', 'users', 'keys', 'admin-keys'] as const).map((what) =>
+      renderPeople(what, bad({ items: [person], atSeq: 1 }), layout),
+    ),
+    renderTenant(bad({ ...person, projects: [person], users: [person], keys: [person] }), layout),
     renderApply(
       bad({
         durability: 'disk',

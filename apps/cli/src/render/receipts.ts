@@ -1,4 +1,4 @@
-import type { ApplyAnswer, KeyAnswer, RebuildLine, ReceiptAnswer } from '#libs/domain/diag';
+import type { ApplyAnswer, RebuildLine, ReceiptAnswer } from '#libs/domain/diag';
 import type { Layout } from './text.ts';
 import { blocks, clean, plural } from './text.ts';
 import { count, digits, duration } from './units.ts';
@@ -22,10 +22,10 @@ export function renderApply(answer: ApplyAnswer, dryRun: boolean, { paint }: Lay
   return [title, ...lines].join('\n');
 }
 
-export function renderKey(answer: KeyAnswer, layout: Layout): string {
+export function renderKey(what: string, answer: ReceiptAnswer & { readonly key: string }, layout: Layout): string {
   const { paint } = layout;
   return blocks(
-    renderReceipt(`key ${answer.keyId} of tenant ${answer.tenantId} issued`, answer, layout),
+    renderReceipt(what, answer, layout),
     `  ${paint.bold(clean(answer.key))}`,
     paint.yellow('It is shown this once: only its sha256 is stored.'),
   );

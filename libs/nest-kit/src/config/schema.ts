@@ -98,7 +98,7 @@ const user = z.strictObject({
 
 const key = z.strictObject({
   id,
-  /** The key itself never stands in a file: its sha256 does. `lintel key hash` prints it. */
+  /** The key itself never stands in a file: its sha256 does. `lintel keys hash` prints it. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits: the sha256 of the key'),
   name: z.string().default(''),
   /** Of this document. */
