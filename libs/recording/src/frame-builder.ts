@@ -26,12 +26,12 @@ function pickBytesMax({ replicaIds, values, scores, notes, columns }: CapturedPi
 
 /** No encoding of the record is longer. */
 function bytesMaxOf(record: RecordInput): number {
-  let bytes = 640 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
+  let bytes = 704 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
   bytes += textBytes(record.endUser) + textBytes(record.endpoint) + textBytes(record.model) + textBytes(record.adapter);
   bytes += textBytes(record.errorCode) + textBytes(record.errorMessage) + textBytes(record.traceparent);
   bytes += textBytes(record.profile) + textBytes(record.projectId ?? '') + textBytes(record.userId ?? '');
   for (const pick of record.picks) bytes += pickBytesMax(pick);
-  for (const { error } of record.attempts) bytes += 96 + textBytes(error);
+  for (const { error, sentAs } of record.attempts) bytes += 96 + textBytes(error) + textBytes(sentAs ?? '');
   for (const name in record.heads) bytes += 24 + textBytes(name);
   return bytes;
 }
@@ -91,6 +91,7 @@ export class FrameBuilder {
     this.#cost(record);
     out.text(65, record.projectId ?? '');
     out.text(66, record.userId ?? '');
+    this.#tunnel(record);
     out.end(start);
     this.count++;
     return true;
@@ -213,6 +214,19 @@ export class FrameBuilder {
       out.flag(56, true);
       out.uint(57, attempt.continuedTokens);
     }
+    if (attempt.sentAs !== undefined) out.text(85, attempt.sentAs);
+    out.end(start);
+  }
+
+  #tunnel({ tunnel }: RecordInput): void {
+    if (tunnel === undefined) return;
+    const out = this.#records;
+    const start = out.begin(85);
+    out.double(1, tunnel.bytesUp);
+    out.double(2, tunnel.bytesDown);
+    out.uint(3, tunnel.messagesUp);
+    out.uint(4, tunnel.messagesDown);
+    out.uint(5, tunnel.closeCode);
     out.end(start);
   }
 

@@ -136,3 +136,13 @@ test('L15 a recorded decision executes again to the same choice, and a changed o
   tampered.chosen = (tampered.chosen % 5) + 1;
   expect(reexecute(frame, 0)).toMatchObject({ equal: false, difference: { pick: 0, field: 'chosen' } });
 });
+
+test('a session told by its tunnel, and an attempt sent as another protocol, read back as they were', () => {
+  const tunnel = { bytesUp: 5_000_000_000, bytesDown: 7, messagesUp: 3, messagesDown: 0, closeCode: 1001 };
+  const plain = sampleRecord([samplePick(2)]);
+  const attempts = plain.attempts.map((each) => ({ ...each, sentAs: 'chat completions (learnt)' }));
+  const { frame } = frameOf({ ...plain, attempts, tunnel }, plain);
+  expect(frame.records[0]!.tunnel).toMatchObject(tunnel);
+  expect(frame.records[0]!.attempts[0]!.sentAs).toBe('chat completions (learnt)');
+  expect(frame.records[1]!.tunnel).toBeUndefined();
+});

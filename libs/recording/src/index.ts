@@ -9,6 +9,7 @@ export type {
   RecordedHandover,
   RecordedTimings,
   RecordedCost,
+  RecordedTunnel,
   RecordedUsage,
   RecordInput,
 } from './record-input.ts';

@@ -96,6 +96,8 @@ export interface RecordedAttempt {
   readonly hedge?: boolean;
   /** Tokens of a broken stream that it went on from. Undefined: it began the answer. */
   readonly continuedTokens?: number | undefined;
+  /** As what it was sent, where not as it came. */
+  readonly sentAs?: string;
 }
 
 /** Fields of lintel.route.v1.Handover. */
@@ -135,6 +137,15 @@ export interface RecordedCost {
   readonly currency: string;
 }
 
+/** Fields of lintel.route.v1.Tunnel. */
+export interface RecordedTunnel {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  readonly messagesUp: number;
+  readonly messagesDown: number;
+  readonly closeCode: number;
+}
+
 /**
  * One request at its end: the fields of lintel.route.v1.DecisionRecord with replicas and pipelines in plain. The recorder keeps
  * the object until its frame is closed: hand it over and forget it.
@@ -168,4 +179,6 @@ export interface RecordInput {
   readonly projectId?: string;
   readonly userId?: string;
   readonly handover?: RecordedHandover | undefined;
+  /** Of a WebSocket session. */
+  readonly tunnel?: RecordedTunnel | undefined;
 }

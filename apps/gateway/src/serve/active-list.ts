@@ -3,6 +3,14 @@ export interface Listed {
   place: number;
 }
 
+/** What is under way in a data plane. */
+export interface Served extends Listed {
+  /** Called now and then: what is too late ends. */
+  sweep(nowMs: number): void;
+  /** The gateway stops and waits no longer. */
+  abort(): void;
+}
+
 /**
  * Requests under way, added and removed in constant time. Not a Set: one that sees an add and a delete for each request is rehashed
  * over and over, and its old tables keep what they held alive past many minor collections.

@@ -13,11 +13,12 @@ import { plainEdge } from '../edge/index.ts';
 import type { CacheSalts } from '../edge/cache-salt.ts';
 import { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import type { Served } from './active-list.ts';
 import { ActiveList } from './active-list.ts';
 import { BodyScanner } from './body/body-scanner.ts';
 import { answerUnparsed, attachServer } from './client-errors.ts';
 import type { Target } from './endpoints.ts';
-import { modelsEndpoint, otherEndpoint, targetOf } from './endpoints.ts';
+import { modelsEndpoint, otherEndpoint, realtimeEndpoint, targetOf } from './endpoints.ts';
 import * as errors from './errors.ts';
 import type { Upgrades } from './http/front.ts';
 import { Front } from './http/front.ts';
@@ -36,6 +37,8 @@ import type { Plane } from './plane.ts';
 import type { Quotas } from '../quota/index.ts';
 import { FlowGate } from '../flow/index.ts';
 import { QuotaGate } from '../quota/index.ts';
+import type { RealtimeLimits } from '../realtime/index.ts';
+import { RealtimeSessions, refusals as realtimeRefusals } from '../realtime/index.ts';
 import { RateLimit } from './rate-limit.ts';
 import { ResponseHolders } from './response-holders.ts';
 import { Selectors } from './selector.ts';
@@ -61,12 +64,14 @@ export interface DataPlaneOptions {
   readonly wanted?: Plane['wanted'];
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
   readonly trust?: UpstreamTrust | undefined;
+  /** Default: realtime sessions. */
   readonly upgrades?: Upgrades | undefined;
   /** Default: no proxy is believed, and no browser is answered. */
   readonly edge?: Edge | undefined;
   readonly salts?: CacheSalts | undefined;
   readonly limits?: Partial<ServeLimits>;
   readonly flowLimits?: Partial<FlowLimits>;
+  readonly realtimeLimits?: Partial<RealtimeLimits>;
 }
 
 /** How long a gateway whose port others serve waits. */
@@ -125,8 +130,8 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly metrics: ServeMetrics;
   readonly pd: PdMetrics;
   readonly tracing = new ServeTracing();
-  readonly active = new ActiveList<Exchange>();
   readonly front: Front;
+  readonly active = new ActiveList<Served>();
   heldBytes = 0;
   draining = false;
   readonly #pools = new Map<FleetReplica, ReplicaPool>();
@@ -183,7 +188,7 @@ class HttpDataPlane implements DataPlane, Plane {
       unparsed: (fault) => answerUnparsed(this, fault),
       fault: (thrown) => this.logger.error({ err: thrown, code: errorCode(thrown) }, errorText(thrown)),
     });
-    this.front.upgrading = options.upgrades;
+    this.front.upgrading = options.upgrades ?? new RealtimeSessions(this, options.realtimeLimits);
     this.hedging = new Hedging(environment, options.metrics);
     this.#sweeper = environment.timers.every(this.limits.sweepPeriodMs, () => this.#sweep());
   }
@@ -211,6 +216,8 @@ class HttpDataPlane implements DataPlane, Plane {
       exchange.refuse(path[0] === '/' ? errors.unknownPath(path, this.compat) : errors.invalidTarget);
     } else if (!endpoint.methods.includes(method)) {
       exchange.refuse(errors.wrongMethod(method, path, endpoint.methods.join(', ')));
+    } else if (endpoint === realtimeEndpoint) {
+      exchange.refuse(realtimeRefusals.notWebSocket);
     } else if (endpoint === modelsEndpoint) {
       if (exchange.admit()) answerModels(exchange, this);
     } else exchange.serve();

@@ -52,6 +52,8 @@ const anthropic: Traits = { prompts: fieldMask('system', 'messages'), dialect: '
 const stored: Traits = { body: 'none', dialect: 'responses' };
 
 export const modelsEndpoint = endpoint('/v1/models', 'list_models', { methods: ['GET'], body: 'none' });
+/** WebSocket sessions. */
+export const realtimeEndpoint = endpoint('/v1/realtime', 'realtime', { methods: ['GET'], body: 'none' });
 /** Requests to paths that are none, and connections that never spoke HTTP. */
 export const otherEndpoint = endpoint('other', 'other', { methods: ['GET'], body: 'none' });
 
@@ -86,6 +88,7 @@ const served = new Map(
       endpoint(path, path.slice('/v1/audio/'.length, -1), { body: 'form', modelOptional: true }),
     ),
     modelsEndpoint,
+    realtimeEndpoint,
   ].map((known) => [known.path, known] as const),
 );
 

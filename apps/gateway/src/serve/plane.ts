@@ -6,9 +6,8 @@ import type { Edge } from '../edge/index.ts';
 import type { CacheSalts } from '../edge/cache-salt.ts';
 import type { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
-import type { ActiveList } from './active-list.ts';
+import type { ActiveList, Served } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
-import type { Exchange } from './exchange.ts';
 import type { Hedging } from './hedging/hedging.ts';
 import type { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
@@ -56,7 +55,7 @@ export interface Plane {
   /** No replica of a model takes requests, and one is wanted. Undefined where nobody is told. */
   readonly wanted: ((model: string, replicas: readonly FleetReplica[], waiting: number) => void) | undefined;
   readonly tracing: ServeTracing;
-  readonly active: ActiveList<Exchange>;
+  readonly active: ActiveList<Served>;
   /** Bytes of bodies held now. */
   heldBytes: number;
   draining: boolean;

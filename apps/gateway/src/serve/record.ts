@@ -2,8 +2,9 @@ import { route } from '#libs/contracts';
 import type {
   CapturedPick,
   RecordedAttempt,
-  RecordedHandover,
   RecordedCost,
+  RecordedHandover,
+  RecordedTunnel,
   RecordedUsage,
   RecordInput,
 } from '#libs/recording';
@@ -31,6 +32,8 @@ export class Account {
   usage: RecordedUsage | undefined;
   /** Undefined is unknown. */
   cost: RecordedCost | undefined;
+  /** Of a WebSocket session. */
+  tunnel: RecordedTunnel | undefined;
   traceparent = '';
   /** Milliseconds from the request received. */
   bodyReadMs = 0;
@@ -78,6 +81,7 @@ export class Account {
       },
       usage: this.usage,
       cost: this.cost,
+      tunnel: this.tunnel,
       traceparent: this.traceparent,
       // Replicas and policies are folds of the same subjects, up to one sequence.
       heads: { replicas: this.replicasSeq, policies: this.replicasSeq, tenants: this.tenantsSeq },

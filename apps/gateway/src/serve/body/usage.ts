@@ -27,7 +27,10 @@ export function usageOf(value: unknown): RecordedUsage | undefined {
     return {
       promptTokens: count(usage['input_tokens']) + read + count(usage['cache_creation_input_tokens']),
       completionTokens: count(usage['output_tokens']),
-      cachedTokens: read + detail(usage['input_tokens_details'], 'cached_tokens'),
+      cachedTokens:
+        read +
+        // Responses say "tokens", realtime and audio "token".
+        detail(usage['input_tokens_details'] ?? usage['input_token_details'], 'cached_tokens'),
       fromEngine: true,
     };
   }

@@ -33,6 +33,11 @@ export class ReplicaPool implements ConnectionOwner {
     this.#nowMs = nowMs;
   }
 
+  /** Where its connections go. */
+  get target(): Target {
+    return this.#target;
+  }
+
   get open(): number {
     return this.#open;
   }

@@ -1,0 +1,3 @@
+export type { RealtimeLimits } from './limits.ts';
+export * as refusals from './refusals.ts';
+export { RealtimeSessions } from './sessions.ts';
