@@ -1,8 +1,8 @@
 // `npm test`: everything that CI runs but the real vLLM engines. Ends with `N passed, N failed, N skipped`.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { setPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { node, prepare, printStep, root } from './prepare.mjs';
 
@@ -14,6 +14,8 @@ broker and a real database on free ports, and leaves no process behind.
   npm test                       everything
   npm test -- libs/kernel        only the tests under a path (types and style are left out)
   npm test -- --skip-static      without types and style
+
+Hostile input is made up for 60 s beside all else; LINTEL_FUZZ_S=600 for longer, LINTEL_FUZZ_SEED=7 for another run.
 `;
 
 const leftoverWaitMs = 3_000;
@@ -38,12 +40,6 @@ function check(label, command, commandArgs) {
   }
   counts.failed++;
   process.stdout.write(`  ✗ ${label}\n${stdout}${stderr}\n`);
-}
-
-if (chosen.length === 0 && !args.includes('--skip-static')) {
-  check('types', join(root, 'node_modules/.bin/tsc'), ['-p', '.']);
-  check('lint', join(root, 'node_modules/.bin/oxlint'), []);
-  check('format', join(root, 'node_modules/.bin/oxfmt'), ['--check']);
 }
 
 /** Whatever the tests make lies below this folder: their temporary folders, and so the data of every server that they start. */
@@ -83,37 +79,61 @@ const strayFiles = () =>
     .filter((name) => name.startsWith('lintel-') && !name.startsWith('lintel-test-cache-'))
     .map((name) => `${scratch}/${name}`);
 
-const output = join(folder, 'jest.json');
-const { status } = spawnSync(
-  node,
-  [
-    '--disable-warning=ExperimentalWarning',
-    '--experimental-vm-modules',
-    join(root, 'node_modules/jest/bin/jest.js'),
-    `--cacheDirectory=${join(tmpdir(), 'lintel-jest-cache')}`,
-    '--json',
-    `--outputFile=${output}`,
-    ...chosen,
-  ],
-  {
+const environment = { ...process.env, [mark.split('=')[0]]: mark.split('=')[1], TMPDIR: scratch };
+const jest = [
+  '--disable-warning=ExperimentalWarning',
+  '--experimental-vm-modules',
+  join(root, 'node_modules/jest/bin/jest.js'),
+  `--cacheDirectory=${join(tmpdir(), 'lintel-jest-cache')}`,
+  '--json',
+];
+const fuzzSeconds = process.env.LINTEL_FUZZ_S ?? '60';
+const fuzzOutput = join(folder, 'fuzz.json');
+
+/** Runs what makes up hostile input beside all else, behind it in priority. Resolves with its exit status. */
+function startFuzz() {
+  const child = spawn(node, [...jest, `--outputFile=${fuzzOutput}`, '--maxWorkers=2', 'fuzz.e2e.spec'], {
     cwd: root,
     stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, [mark.split('=')[0]]: mark.split('=')[1], TMPDIR: scratch },
-  },
-);
+    env: { ...environment, LINTEL_FUZZ_S: fuzzSeconds },
+  });
+  setPriority(child.pid, 10);
+  return new Promise((resolve) => child.on('close', resolve));
+}
+const fuzzed = chosen.length === 0 ? startFuzz() : undefined;
+
+if (chosen.length === 0 && !args.includes('--skip-static')) {
+  check('types', join(root, 'node_modules/.bin/tsc'), ['-p', '.']);
+  check('lint', join(root, 'node_modules/.bin/oxlint'), []);
+  check('format', join(root, 'node_modules/.bin/oxfmt'), ['--check']);
+}
+
+const output = join(folder, 'jest.json');
+const apart = fuzzed === undefined ? [] : ['--testPathIgnorePatterns', 'fuzz\\.e2e\\.spec', '--'];
+const main = spawn(node, [...jest, `--outputFile=${output}`, ...apart, ...chosen], {
+  cwd: root,
+  stdio: ['ignore', 'ignore', 'inherit'],
+  env: environment,
+});
+const status = await new Promise((resolve) => main.on('close', resolve));
+const fuzzStatus = await fuzzed;
 const levels = {};
-try {
-  const result = JSON.parse(readFileSync(output, 'utf8'));
-  counts.passed += result.numPassedTests;
-  counts.failed += result.numFailedTests + result.numRuntimeErrorTestSuites;
-  counts.skipped += result.numPendingTests + result.numTodoTests;
-  for (const { name, assertionResults } of result.testResults) {
-    const level = /\.(\w+)\.spec\.ts$/.exec(name)?.[1] ?? 'other';
-    levels[level] = (levels[level] ?? 0) + assertionResults.filter((test) => test.status === 'passed').length;
+const ran = [[output, status]];
+if (fuzzed !== undefined) ran.push([fuzzOutput, fuzzStatus]);
+for (const [file, exit] of ran) {
+  try {
+    const result = JSON.parse(readFileSync(file, 'utf8'));
+    counts.passed += result.numPassedTests;
+    counts.failed += result.numFailedTests + result.numRuntimeErrorTestSuites;
+    counts.skipped += result.numPendingTests + result.numTodoTests;
+    for (const { name, assertionResults } of result.testResults) {
+      const level = /\.(\w+)\.spec\.ts$/.exec(name)?.[1] ?? 'other';
+      levels[level] = (levels[level] ?? 0) + assertionResults.filter((test) => test.status === 'passed').length;
+    }
+  } catch {
+    process.stdout.write(`  ✗ jest ended with ${exit} and left no result\n`);
+    counts.failed++;
   }
-} catch {
-  process.stdout.write(`  ✗ jest ended with ${status} and left no result\n`);
-  counts.failed++;
 }
 
 const deadline = Date.now() + leftoverWaitMs;
@@ -131,4 +151,4 @@ rmSync(folder, { recursive: true, force: true });
 const byLevel = Object.entries(levels).map(([level, passed]) => `${level} ${passed}`);
 process.stdout.write(`\n  by level: ${byLevel.join(', ')}\n`);
 process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
-process.exit(counts.failed === 0 && status === 0 ? 0 : 1);
+process.exit(counts.failed === 0 && ran.every(([, exit]) => exit === 0) ? 0 : 1);
