@@ -293,20 +293,46 @@ const names: Readonly<Record<ListName, string>> = {
   prices: 'price',
 };
 
+/** What names of models lead to stands beside the policies. */
+function modelRouteTable(routes: readonly Item[], layout: Layout): string {
+  const columns = ['route', 'version', 'names', 'tenants', 'lead to', 'fallbacks', 'from', 'commit'];
+  const rows = routes.map((item) => [
+    text(item, 'routeId', 'id'),
+    count(number(item, 'version')),
+    text(item, 'models'),
+    optional(item, 'tenants'),
+    optional(item, 'shares'),
+    optional(item, 'fallbacks'),
+    optional(item, 'source'),
+    commitCell(item, layout),
+  ]);
+  return `${table(
+    columns.map((title, index) => left(title, index === 0)),
+    rows,
+    layout,
+  )}\n${layout.paint.dim(plural(routes.length, 'model route'))}`;
+}
+
 export function renderList(
   name: ListName,
-  answer: { readonly items: readonly Item[]; readonly atSeq?: number; readonly note?: string },
+  answer: {
+    readonly items: readonly Item[];
+    readonly atSeq?: number;
+    readonly note?: string;
+    readonly modelRoutes?: readonly Item[];
+  },
   layout: Layout,
 ): string {
-  const { items, atSeq, note } = answer;
+  const { items, atSeq, note, modelRoutes = [] } = answer;
   const many = name === 'dead-letters' ? 'dead letters' : name;
   const noteLine = note === undefined || note === '' ? '' : `\n${layout.paint.yellow(clean(note))}`;
-  if (items.length === 0) return `No ${many}.${noteLine}`;
+  const routes = modelRoutes.length === 0 ? '' : `\n\n${modelRouteTable(modelRoutes, layout)}`;
+  if (items.length === 0) return `No ${many}.${routes}${noteLine}`;
   const { columns, row } = lists[name];
   const seen = atSeq === undefined ? '' : ` as of #${atSeq}`;
   return `${table(
     columns,
     items.map((item) => row(item, layout)),
     layout,
-  )}\n${layout.paint.dim(`${plural(items.length, names[name], many)}${seen}`)}${noteLine}`;
+  )}\n${layout.paint.dim(`${plural(items.length, names[name], many)}${seen}`)}${routes}${noteLine}`;
 }

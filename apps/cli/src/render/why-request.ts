@@ -6,6 +6,7 @@ import type {
   RequestExplanation,
   WhyAnswer,
 } from '#libs/domain/diag';
+import { stageText } from '#libs/domain/diag';
 import { noteText } from './pick-notes.ts';
 import type { Cell, Column } from './table.ts';
 import { table } from './table.ts';
@@ -199,6 +200,18 @@ function askedText(request: RequestExplanation): string {
   ].join(' · ');
 }
 
+/** Each model or pool that was looked at, in order. */
+function ledText({ modelChoice }: RequestExplanation): string {
+  if (modelChoice == null) return '';
+  const { asked, looks } = modelChoice;
+  const steps = looks.map((look) => {
+    const state = look.ready === 0 ? `none of ${look.known} ready` : `${look.ready} ready, ${look.full} full`;
+    const why = look.cause === 'first' ? '' : ` after ${look.cause}`;
+    return `${look.taken ? '▶ ' : ''}${stageText(look)}${why} [${state}]`;
+  });
+  return `${asked} → ${steps.join(' → ')}`;
+}
+
 function whoText({ tenantId, projectId, userId, keyId, endUser }: RequestExplanation): string {
   const named = [
     ['project', projectId],
@@ -256,6 +269,7 @@ export function renderWhyRequest(answer: WhyAnswer, layout: Layout, options: { r
       [
         ['request', `${clean(request.requestId)}  ${time(request.receivedAtMs, layout)}`],
         ['asked', clean(askedText(request))],
+        ['led to', clean(ledText(request))],
         ['by', clean(whoText(request))],
         ['problem', failed && problem !== '' ? paint.red(clean(problem)) : ''],
       ],

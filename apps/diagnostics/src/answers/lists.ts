@@ -1,6 +1,7 @@
 import { route } from '#libs/contracts';
 import type {
   FleetState,
+  ModelRouteItem,
   ListAnswer,
   PolicyItem,
   ReplicaItem,
@@ -12,6 +13,7 @@ import {
   enumName,
   explainRequest,
   known,
+  modelRouteItems,
   policyItems,
   replicaItems,
   requestItem,
@@ -97,9 +99,16 @@ export async function listReplicas(core: Core, query: ListQuery): Promise<ListAn
   };
 }
 
-export async function listPolicies(core: Core, query: ListQuery): Promise<ListAnswer<PolicyItem>> {
+export interface PoliciesAnswer extends ListAnswer<PolicyItem> {
+  /** What names of models lead to: as the log says, rows hold none. */
+  readonly modelRoutes: readonly ModelRouteItem[];
+}
+
+export async function listPolicies(core: Core, query: ListQuery): Promise<PoliciesAnswer> {
   const rows = async ({ policies }: Readers): Promise<PolicyItem[]> => (await policies.list()).map(policyOfRow);
-  return await fromRowsOrFold(core, query, 'configuration', rows, policyItems);
+  const answer = await fromRowsOrFold(core, query, 'configuration', rows, policyItems);
+  const { fleet } = (await core.fold.at()).state;
+  return { ...answer, modelRoutes: modelRouteItems(fleet) };
 }
 
 export async function listTenants(core: Core, query: ListQuery): Promise<ListAnswer<TenantItem>> {

@@ -2,7 +2,6 @@ import type {
   DeadLetterAnswer,
   DeadLetterItem,
   ListAnswer,
-  PolicyItem,
   PriceItem,
   ProjectionState,
   RedriveAnswer,
@@ -15,6 +14,7 @@ import { Controller, Get, HttpCode, Inject, Param, Post, Query, Res, UseGuards }
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { listDeadLetters, redriveDeadLetter, showDeadLetter } from '../answers/dead-letters.ts';
+import type { PoliciesAnswer } from '../answers/lists.ts';
 import { listPolicies, listReplicas, listRequests, listTenants } from '../answers/lists.ts';
 import { listPrices } from '../answers/prices.ts';
 import { listProjections, rebuildProjection, retryProjection } from '../answers/projections.ts';
@@ -68,7 +68,7 @@ export class ListsController {
 
   @Get('policies')
   @Described({ summary: 'Policies in force', query: listGiven, answer: answers.listOf(answers.policyItem) })
-  async policies(@Query() query: unknown): Promise<ListAnswer<PolicyItem>> {
+  async policies(@Query() query: unknown): Promise<PoliciesAnswer> {
     return await listPolicies(this.core, given(listGiven, query));
   }
 

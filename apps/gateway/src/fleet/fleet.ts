@@ -23,6 +23,8 @@ export interface FleetReplica {
   readonly role: route.ReplicaRole;
   /** Prefill and decode replicas of one role set can hand over to one another. */
   readonly roleset: string;
+  /** Set where it is somebody else's service. */
+  readonly provider?: Provider | undefined;
   /** Requests that this gateway has on it now. */
   readonly inflight: number;
   /** What requests of other gateways there still need, as far as they tell. */
@@ -34,6 +36,22 @@ export interface FleetReplica {
   begin(): void;
   /** Once for each `begin`. Charges circuit and outlier ejection. */
   end(end: route.AttemptEnd): void;
+}
+
+/** A service of somebody else that speaks the OpenAI API. */
+export interface Provider {
+  /** In front of paths, in the place of "/v1": "/openai/v1". */
+  readonly basePath: string;
+  /** What a model is called there, by its name here. */
+  readonly names: ReadonlyMap<string, string>;
+  /** Connected to wherever its name leads; else to public addresses alone. */
+  readonly allowsPrivate: boolean;
+}
+
+/** Replicas of a model that are asked only where its ordinary ones are full, or gone. */
+export interface SpareReplicas {
+  readonly overflow: readonly FleetReplica[];
+  readonly fallback: readonly FleetReplica[];
 }
 
 export interface ServedModel {
@@ -50,6 +68,10 @@ export interface Fleet {
   model(id: string): ServedModel | undefined;
   /** Replicas that serve the model, in a stable order, whatever their state; undefined for a model nobody serves. */
   replicasFor(model: string): readonly FleetReplica[] | undefined;
+  /** Undefined where the model has none. */
+  sparesFor?(model: string): SpareReplicas | undefined;
+  /** Some replica calls a model by another name. */
+  readonly renames?: boolean;
   /** True while some replica has not said yet which models it serves, so that "unknown model" is not yet certain. */
   readonly settling: boolean;
 }

@@ -5,6 +5,7 @@ import type { Target } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
 import type { HttpRequest, HttpResponse } from './http/types.ts';
 import type { Once } from './once.ts';
+import type { Lead } from './targets/lead.ts';
 import type { Account } from './record.ts';
 
 /** The client's side of a request, as its tries see it. */
@@ -25,6 +26,8 @@ export interface Asker {
   readonly expiresMs: number;
   /** Undefined where the answer need not be kept. */
   readonly once: Once | undefined;
+  /** Undefined where the name asked for is that of the model served. */
+  readonly lead: Lead | undefined;
   /** Since `startMs`. */
   readonly elapsedMs: number;
   /** Nothing more may be written. */

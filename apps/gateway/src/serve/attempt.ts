@@ -51,6 +51,12 @@ export class Attempt {
   }
 }
 
+/** Up to here joining head and body of an answer costs less than writing them apart. */
+export const joinBytesMax = 16 * 1024;
+
+export const outcomeOf = (status: number): route.Outcome =>
+  status < 400 ? route.Outcome.COMPLETED : route.Outcome.UPSTREAM_ERROR;
+
 export const endOf = (failure: Failure): route.AttemptEnd => {
   if (failure === 'connect') return route.AttemptEnd.CONNECT_FAILED;
   return failure === 'reset' ? route.AttemptEnd.RESET : route.AttemptEnd.BAD_ANSWER;

@@ -4,7 +4,7 @@ import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import type { Asker } from './asker.ts';
 import type { Attempt } from './attempt.ts';
-import { allFailed, endOf, engineDied, retryableEnd, retryAfterOf } from './attempt.ts';
+import { allFailed, endOf, engineDied, joinBytesMax, outcomeOf, retryableEnd, retryAfterOf } from './attempt.ts';
 import { takesTextToGoOn } from './engine-traits.ts';
 import type { Break } from './breaks.ts';
 import { brokenBy, stopped } from './breaks.ts';
@@ -65,12 +65,14 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   /** Under way: no other replica can be asked any more. */
   #upload: Upload | undefined;
   #lastFailure = '';
+  /** Of `tried` before the present model. */
+  #triedBefore = 0;
   #retryAfterS: number | undefined;
 
   constructor(
     plane: Plane,
     asker: Asker,
-    readonly where: Routed,
+    public where: Routed,
     streamed = false,
     usage: Splice | undefined = undefined,
   ) {
@@ -196,12 +198,24 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
       this.#allFailed();
       return;
     }
+    if (this.#turn()) return;
     const selectorText = single(this.#asker.request.headers['external-filter']) ?? '';
     if (noneTakes(this.where)) this.#plane.wanted?.(this.where.asked.model, this.where.replicas, 0);
     this.#asker.refuse(whyNone(this.#asker.account.model, this.where, selectorText));
   }
 
+  /** To another model or pool, where configuration names one for what befell this one; false where it names none. */
+  #turn(): boolean {
+    if (this.#plane.draining || this.#upload !== undefined) return false;
+    const next = this.#asker.lead?.after(this.#lastFailure !== '', this.#tried);
+    if (next === undefined) return false;
+    this.where = next;
+    this.#triedBefore = this.#tried.length;
+    return (this.#try(), true);
+  }
+
   #allFailed(): void {
+    if (this.#turn()) return;
     this.#asker.refuse(allFailed(this.#asker.account.attempts.at(-1)?.end, this.#lastFailure, this.#retryAfterS));
   }
 
@@ -216,7 +230,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   }
 
   /** Before the first byte: the next best replica, as long as there is one and the client waits. */
-  #attemptFailed(end: route.AttemptEnd, message: string): void {
+  #attemptFailed(end: route.AttemptEnd, message: string, last = false): void {
     if (this.committed) {
       this.#broken(end, message, brokenBy(message));
       return;
@@ -230,7 +244,8 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     if (this.#asker.closed || this.#adoptHedge()) return;
     try {
       const { limits, draining } = this.#plane;
-      if (this.#tried.length >= limits.attemptsMax || draining || this.#upload !== undefined) this.#allFailed();
+      const tried = this.#tried.length - this.#triedBefore;
+      if (tried >= limits.attemptsMax || last || draining || this.#upload !== undefined) this.#allFailed();
       else this.#try();
     } catch (thrown) {
       this.#asker.fault(thrown);
@@ -241,7 +256,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
 
   onConnected(): void {
     if (this.#streamed) {
-      this.#upload = new Upload(this.#plane, this.#asker, this.attempt?.connection as UpstreamConnection);
+      this.#upload = new Upload(this.#plane, this.#asker, this.attempt as Attempt, this.outgoing);
       return;
     }
     this.#awaitAnswer();
@@ -272,21 +287,19 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     const attempt = this.attempt as Attempt;
     attempt.httpStatus = status;
     const broken = attempt.handover?.brokenBy(status);
-    const failed = retryableEnd(status) ?? broken ?? (this.committed ? cannotGoOn(status, headers) : undefined);
+    // An engine's own 500 says nothing against its replica; a fallback may do better.
+    const mends = !this.committed && this.#asker.lead?.mends(status) === true ? AttemptEnd.ANSWERED : undefined;
+    const failed =
+      retryableEnd(status) ?? broken ?? mends ?? (this.committed ? cannotGoOn(status, headers) : undefined);
     if (failed === undefined) {
       if (this.committed) return;
-      this.answer = new Answer(
-        status,
-        reason,
-        headers,
-        this.#asker.target.endpoint,
-        this.outgoing.hidesUsage(attempt.replica),
-      );
+      const hides = this.outgoing.hidesUsage(attempt.replica);
+      this.answer = new Answer(status, reason, headers, this.#asker.target.endpoint, hides);
       return;
     }
     attempt.connection?.discard();
     this.#retryAfterS = retryAfterOf(headers) ?? this.#retryAfterS;
-    this.#attemptFailed(failed, `it answered ${status}`);
+    this.#attemptFailed(failed, `it answered ${status}`, failed === mends);
   }
 
   onBody(chunk: Buffer): void {
@@ -392,8 +405,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   #commit(attempt: Attempt, answer: Answer, atMs: number, whole: boolean): void {
     this.committed = true;
     this.#endHedge(AttemptEnd.HEDGE_LOST, '');
-    const { continuation } = this.where.plan.profile;
-    if (continuation !== undefined) this.#continuation = continuationOf(continuation, this.#asker, answer);
+    this.#continuation = continuationOf(this.where.plan.profile.continuation, this.outgoing, attempt.replica, answer);
     if (this.#continuation === undefined) this.#asker.releaseBody();
     attempt.firstByteMs = this.#asker.account.firstByteMs = atMs;
     this.#asker.account.httpStatus = answer.status;
@@ -585,7 +597,3 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     return false;
   }
 }
-
-/** Up to here joining head and body costs less than writing them apart. */
-const joinBytesMax = 16 * 1024;
-const outcomeOf = (status: number): route.Outcome => (status < 400 ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR);

@@ -13,7 +13,7 @@ import { listen, listenToBody } from './listening.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
 import { anthropicErrorBody, errorBody } from './errors.ts';
-import { countHeader, single } from './headers.ts';
+import { countHeader, single, timeoutOf } from './headers.ts';
 import { salted } from '../edge/cache-salt.ts';
 import { decoderOf } from '../edge/decoder.ts';
 import type { Decoded, Decoder } from '../edge/decoder.ts';
@@ -26,10 +26,12 @@ import { soundKey } from './idempotency.ts';
 import type { Plane } from './plane.ts';
 import { closeBooks } from './books.ts';
 import { Account } from './record.ts';
-import { appendOwnHeaders, holding, isRefusal, replicasOf, routed, soleModel, storing, unread } from './routing.ts';
+import { appendOwnHeaders, holding, isRefusal, routed, soleModel, storing, unread } from './routing.ts';
 import type { ScannedBody } from './body/body-scanner.ts';
+import type { Lead } from './targets/lead.ts';
+import { replicasFor } from './targets/lead.ts';
 import { usageSplice } from './body/usage-option.ts';
-import { boundaryOf, FormScanner } from './body/form-scanner.ts';
+import { boundaryOf, formCut, FormScanner } from './body/form-scanner.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { soundTraceparent } from './tracing.ts';
 
@@ -58,6 +60,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
   deadlineMs = never;
   expiresMs = never;
   once: Once | undefined;
+  /** Undefined where the name asked for is that of the model served. */
+  lead: Lead | undefined;
   readonly #plane: Plane;
   readonly #receivedAtMs: number;
   #finished = false;
@@ -115,7 +119,9 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
       return this.refuse(errors.overCapacity(`${plane.active.size - 1} requests`));
     }
     account.endUser = (single(headers['user']) ?? '').slice(0, plane.limits.endUserLengthMax);
-    if (!this.#readTimeout(headers['x-request-timeout-ms'])) return this.refuse(errors.invalidTimeout);
+    const timeoutMs = timeoutOf(headers['x-request-timeout-ms']);
+    if (timeoutMs === undefined) return this.refuse(errors.invalidTimeout);
+    this.expiresMs = this.startMs + timeoutMs;
     if (plane.open) return true;
     const addressOf = (): string => plane.edge.addresses.of(this.request);
     const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs, plane.keyGuard, addressOf);
@@ -129,15 +135,6 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     if (found.key.endpoints.length > 0 && !keyAllowsEndpoint(found.key, path)) {
       return this.refuse(errors.endpointNotAllowed(path));
     }
-    return true;
-  }
-
-  /** How long the client waits; false where it says so in no way that means something. */
-  #readTimeout(said: string | string[] | undefined): boolean {
-    if (said === undefined) return true;
-    const timeoutMs = /^\d{1,8}$/.test(String(said)) ? Number(said) : 0;
-    if (timeoutMs < 1 || timeoutMs > requestTimeoutMsMax) return false;
-    this.expiresMs = this.startMs + timeoutMs;
     return true;
   }
 
@@ -199,7 +196,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     }
     const found = form.feed(chunk);
     this.account.stream = form.stream;
-    this.account.model = form.model;
+    if (this.#attempts === undefined) this.account.model = form.model;
     if (found !== undefined) {
       this.refuse(errors.badForm(found));
       return;
@@ -289,14 +286,15 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
       account.model = scanner.model = soleModel(plane, this.#key);
       if (scanner.model === '') return this.#stop(errors.severalModels);
     }
-    const replicas = replicasOf(plane, scanner.model, this.#key);
+    const replicas = replicasFor(plane, this, scanner, false);
     if ('outcome' in replicas) return this.#stop(replicas);
     this.#modelKnown = true;
     if (!this.#hasTurn()) return undefined;
     const before = scanner.previousResponseId;
     const held = before === '' ? replicas : holding(plane, replicas, before, account.tenantId);
     if ('outcome' in held) return this.#stop(held);
-    this.body = salted(plane, account.tenantId, this.body, endpoint, held);
+    this.body = salted(plane, account.tenantId, this.body, endpoint, this.lead?.reach ?? held);
+    this.lead?.reread(scanner);
     return this.#routeTo(scanner, held);
   }
 
@@ -354,14 +352,15 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     return this.#routeTo(unread(found.model), found.replicas);
   }
 
-  #routeForm({ model, stream }: FormScanner, streamed: boolean): Attempts | undefined {
+  #routeForm({ model, stream, modelStart, modelEnd }: FormScanner, streamed: boolean): Attempts | undefined {
     const named = model === '' ? soleModel(this.#plane, this.#key) : model;
     this.account.model = named;
     if (named === '') return this.#stop(errors.severalModels);
-    const replicas = replicasOf(this.#plane, named, this.#key);
+    const scanned = { ...unread(named), stream, modelStart, modelEnd };
+    const replicas = replicasFor(this.#plane, this, scanned, true);
     if ('outcome' in replicas) return this.#stop(replicas);
     this.#modelKnown = true;
-    return this.#routeTo({ ...unread(named), stream }, replicas, streamed);
+    return this.#routeTo(scanned, replicas, streamed);
   }
 
   #routeTo(scanned: ScannedBody, replicas: readonly FleetReplica[], streamed = false): Attempts | undefined {
@@ -590,10 +589,4 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
 
 /** Operations whose answers are generated text. */
 const generating = new Set(['chat', 'text_completion']);
-const requestTimeoutMsMax = 86_400_000;
 const unreadBytesMax = 256 * 1024;
-const formCut = {
-  code: 'invalid_multipart',
-  message: 'The form ends before its last boundary. Send all of it.',
-  param: null,
-};

@@ -153,3 +153,12 @@ export function sloOf(said: string | string[] | undefined): number {
   const ms = /^\d{1,8}$/.test(value) ? Number(value) : 0;
   return ms <= sloMsMax ? ms : 0;
 }
+
+const requestTimeoutMsMax = 86_400_000;
+
+/** How long the client waits: for ever where it does not say; undefined where it says so in no way that means something. */
+export function timeoutOf(said: string | string[] | undefined): number | undefined {
+  if (said === undefined) return Number.POSITIVE_INFINITY;
+  const timeoutMs = /^\d{1,8}$/.test(String(said)) ? Number(said) : 0;
+  return timeoutMs < 1 || timeoutMs > requestTimeoutMsMax ? undefined : timeoutMs;
+}

@@ -1,15 +1,17 @@
 import { closest } from '#libs/kernel';
 import { keyAllows } from '#libs/domain/tenancy';
-import type { ServedModel } from '../fleet/fleet.ts';
 import * as errors from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import type { Plane } from './plane.ts';
+import type { ListedModel } from './targets/listed.ts';
+import { listedName, listedNames } from './targets/listed.ts';
 
-const shape = ({ id, parent, maxModelLen }: ServedModel): Record<string, unknown> => ({
+const shape = ({ id, parent, root, maxModelLen }: Partial<ListedModel>): Record<string, unknown> => ({
   id,
   object: 'model',
   created: 0,
   owned_by: 'lintel',
+  ...(root === undefined ? {} : { root }),
   ...(parent === undefined ? {} : { root: parent, parent }),
   ...(maxModelLen === undefined ? {} : { max_model_len: maxModelLen }),
 });
@@ -17,8 +19,9 @@ const shape = ({ id, parent, maxModelLen }: ServedModel): Record<string, unknown
 /** GET /v1/models and /v1/models/{id}, from the fleet, as far as the key may see. */
 export function answerModels(exchange: Exchange, plane: Plane): void {
   const { key, target } = exchange;
-  const visible = (model: ServedModel): boolean => key === undefined || keyAllows(key, model.id);
-  const models = plane.fleet.models().filter(visible);
+  const tenantId = key?.tenantId ?? '';
+  const visible = (model: { readonly id: string }): boolean => key === undefined || keyAllows(key, model.id);
+  const models = [...plane.fleet.models(), ...listedNames(plane, tenantId)].filter(visible);
   if (target.id === undefined) {
     exchange.answer(JSON.stringify({ object: 'list', data: models.map(shape) }));
     return;
@@ -28,7 +31,7 @@ export function answerModels(exchange: Exchange, plane: Plane): void {
     exchange.refuse(errors.badRequest('invalid_model', 'The model in the path is not percent-encoded UTF-8.', 'model'));
     return;
   }
-  const model = plane.fleet.model(id);
+  const model = plane.fleet.model(id) ?? listedName(plane, id, tenantId);
   if (model !== undefined && visible(model)) exchange.answer(JSON.stringify(shape(model)));
   else if (plane.fleet.settling) exchange.refuse(errors.modelsSettling(id));
   else

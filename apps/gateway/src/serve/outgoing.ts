@@ -3,8 +3,8 @@ import type { Asker } from './asker.ts';
 import type { Splice } from './body/usage-option.ts';
 import { spliced } from './body/usage-option.ts';
 import { tellsUsage } from './engine-traits.ts';
+import { nameAt, nameSplice } from './targets/naming.ts';
 import { forwardedHead, headFor } from './headers.ts';
-import type { Edit } from './pd/body-fields.ts';
 import type { Plane } from './plane.ts';
 import type { Caller, UpstreamConnection } from './upstream/connection.ts';
 
@@ -20,8 +20,9 @@ export interface OutgoingOptions {
 /** A request as replicas are to get it: head and body are made once, and again where an engine gets others. */
 export class Outgoing {
   #commonHead = '';
-  #usageHead = '';
-  #usageBody = noBody;
+  /** Where what goes out differs from what came: the name of the model, the usage of a stream asked for. Of the last such one. */
+  #changedFor = '';
+  #changed: { readonly head: string; readonly body: Buffer } | undefined;
   readonly #plane: Plane;
   readonly #asker: Asker;
   readonly #options: OutgoingOptions;
@@ -32,20 +33,34 @@ export class Outgoing {
     this.#options = options;
   }
 
+  /** Of the endpoint. */
+  get path(): string {
+    return this.#asker.target.endpoint.path;
+  }
+
   /** The client is not to see the usage that this replica is asked for. */
   hidesUsage(replica: FleetReplica): boolean {
     return this.#options.usage !== undefined && tellsUsage(replica);
   }
 
   /** What a body that is changed anyhow has to say for that. */
-  usageEdits(replica: FleetReplica): readonly Edit[] {
-    return this.hidesUsage(replica) ? [this.#options.usage as Splice] : [];
+  usageEdits(replica: FleetReplica): readonly Splice[] {
+    const name = this.nameEdits(replica);
+    return this.hidesUsage(replica) ? [this.#options.usage as Splice, ...name] : name;
+  }
+
+  /** What it has to say to name the model as this replica knows it. */
+  nameEdits(replica: FleetReplica): readonly Splice[] {
+    const { lead } = this.#asker;
+    const name = lead === undefined ? '' : nameAt(replica, lead.naming);
+    const splice = lead === undefined || name === '' ? undefined : nameSplice(lead.naming, name);
+    return splice === undefined ? noEdits : [splice];
   }
 
   /** `other`: a body instead of the client's own. */
   write(replica: FleetReplica, connection: UpstreamConnection, caller: Caller, other: Buffer | undefined): void {
-    const hides = other === undefined && this.hidesUsage(replica);
-    const common = other !== undefined ? this.#head(other.length, false) : hides ? this.#headForUsage() : this.#plain();
+    const changed = other === undefined ? this.#changesFor(replica) : undefined;
+    const common = other !== undefined ? this.#head(other.length, false) : (changed?.head ?? this.#plain());
     const { target, request, expiresMs } = this.#asker;
     const { method = '', headers } = request;
     const head = headFor(
@@ -59,28 +74,40 @@ export class Outgoing {
       common,
     );
     if (this.#options.streamed) connection.send(head, noBody, caller, true);
-    else connection.send(head, other ?? (hides ? this.#usageBody : this.#asker.body), caller);
+    else connection.send(head, other ?? changed?.body ?? this.#asker.body, caller);
   }
 
   #plain(): string {
     return (this.#commonHead ||= this.#head(this.#asker.body.length, !this.#options.reads));
   }
 
-  #headForUsage(): string {
-    if (this.#usageHead === '') {
-      this.#usageBody = spliced(this.#asker.body, this.#options.usage as Splice);
-      this.#usageHead = this.#head(this.#usageBody.length, false);
-    }
-    return this.#usageHead;
+  /** The client's body as this replica is to get it, but for the usage asked for. */
+  bodyFor(replica: FleetReplica): Buffer {
+    return spliced(this.#asker.body, ...this.nameEdits(replica));
   }
 
-  #head(bodyBytes: number, passEncodings: boolean): string {
+  #changesFor(replica: FleetReplica): { readonly head: string; readonly body: Buffer } | undefined {
+    const { body, lead } = this.#asker;
+    const name = lead === undefined ? '' : nameAt(replica, lead.naming);
+    const usage = this.hidesUsage(replica) ? this.#options.usage : undefined;
+    if (name === '' && usage === undefined) return undefined;
+    const key = usage === undefined ? name : `${name}\n`;
+    if (this.#changed !== undefined && this.#changedFor === key) return this.#changed;
+    const made = spliced(body, ...this.usageEdits(replica));
+    this.#changedFor = key;
+    const passEncodings = usage === undefined && !this.#options.reads;
+    this.#changed = { head: this.#head(made.length, passEncodings, made.length - body.length), body: made };
+    return this.#changed;
+  }
+
+  /** `bytesMore`: that a body which comes as it is sent grows by. */
+  #head(bodyBytes: number, passEncodings: boolean, bytesMore = 0): string {
     const { request, requestId, span, account } = this.#asker;
     const { rawHeaders, headers } = request;
     return forwardedHead({
       rawHeaders,
       connection: headers.connection,
-      bodyBytes: this.#options.streamed ? lengthOf(headers['content-length']) : bodyBytes,
+      bodyBytes: this.#options.streamed ? lengthOf(headers['content-length'], bytesMore) : bodyBytes,
       passAuthorization: this.#plane.open,
       passEncodings,
       requestId,
@@ -90,6 +117,7 @@ export class Outgoing {
 }
 
 const never = Number.POSITIVE_INFINITY;
+const noEdits: readonly Splice[] = [];
 const noBody: Buffer = Buffer.alloc(0);
-const lengthOf = (header: string | undefined): number | undefined =>
-  header === undefined ? undefined : Number(header);
+const lengthOf = (header: string | undefined, bytesMore: number): number | undefined =>
+  header === undefined ? undefined : Number(header) + bytesMore;

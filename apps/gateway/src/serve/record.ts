@@ -45,6 +45,8 @@ export class Account {
   tokenGaps = 0;
   tokenGapMsMax = 0;
   queuedMs = 0;
+  /** Undefined where the name asked for led to the model of that name. */
+  choice: { readonly asked: string; toRecord(): route.ModelChoice } | undefined;
   replicasSeq = 0;
   tenantsSeq = 0;
   handover: RecordedHandover | undefined;
@@ -88,6 +90,7 @@ export class Account {
       errorMessage: this.errorMessage,
       profile: this.profile,
       handover: this.handover,
+      modelChoice: this.choice?.toRecord(),
     };
   }
 }

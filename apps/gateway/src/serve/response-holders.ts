@@ -2,6 +2,8 @@
 export interface Holder {
   readonly replicaId: string;
   readonly model: string;
+  /** The name that the client asked for, where it was another one. */
+  readonly asked?: string | undefined;
   readonly tenantId: string;
 }
 

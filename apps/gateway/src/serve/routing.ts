@@ -80,6 +80,8 @@ export function soleModel(plane: Plane, key: tenancy.KeyIssued | undefined): str
 /** Nothing was read of a body: there is none, or it is not JSON. */
 export const unread = (model: string): ScannedBody => ({
   model,
+  modelStart: 0,
+  modelEnd: 0,
   stream: false,
   includeUsage: false,
   streamOptions: undefined,
@@ -120,8 +122,10 @@ export function storing(
 ): { readonly model: string; readonly replicas: readonly FleetReplica[] } | Refusal {
   const holder = plane.holders.find(responseId);
   if (holder !== undefined && holder.tenantId === tenantId) {
-    const replicas = replicasOf(plane, holder.model, key);
+    const { model, asked = model } = holder;
+    const replicas = asked === model ? replicasOf(plane, model, key) : (plane.fleet.replicasFor(model) ?? []);
     if ('outcome' in replicas) return replicas;
+    if (key !== undefined && !keyAllows(key, asked)) return errors.modelNotAllowed(asked);
     const held = holding(plane, replicas, responseId, tenantId);
     return 'outcome' in held ? held : { model: holder.model, replicas: held };
   }
@@ -221,17 +225,21 @@ export const noneTakes = ({ replicas }: Routed): boolean =>
     return state !== 'ready' && state !== 'unknown';
   });
 
-/** What stands between the client and these replicas, in words. */
-export function whyNone(model: string, { replicas, selector }: Routed, selectorText: string): Refusal {
+/** How many replicas are in which state, in words. */
+export function statesOf(replicas: readonly FleetReplica[]): string {
   const states = new Map<string, number>();
   for (const replica of replicas) {
     const state = replica.routability();
     states.set(state, (states.get(state) ?? 0) + 1);
   }
-  if (selector !== undefined && (states.has('ready') || states.has('unknown')))
-    return errors.noneSelected(selectorText);
-  const why = [...states].map(([state, count]) => `${count} ${state}`).join(', ');
-  return errors.noReplica(model, why === '' ? 'none is registered' : why);
+  return states.size === 0 ? 'none is registered' : [...states].map(([state, count]) => `${count} ${state}`).join(', ');
+}
+
+/** What stands between the client and these replicas, in words. */
+export function whyNone(model: string, { replicas, selector }: Routed, selectorText: string): Refusal {
+  const asked = (replica: FleetReplica): boolean => ['ready', 'unknown'].includes(replica.routability());
+  if (selector !== undefined && replicas.some(asked)) return errors.noneSelected(selectorText);
+  return errors.noReplica(model, statesOf(replicas));
 }
 
 /** What every answer says of its request, and of where it went as far as it came. */

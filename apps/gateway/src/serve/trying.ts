@@ -46,7 +46,7 @@ export function rememberHolder(plane: Plane, { target, account }: Asker, attempt
   if (target.endpoint !== responsesEndpoint) return false;
   const id = answer.responseId();
   if (id === '') return false;
-  const { tenantId, model } = account;
-  plane.holders.remember(id, { replicaId: attempt.replica.id, model, tenantId });
+  const { tenantId, model, choice } = account;
+  plane.holders.remember(id, { replicaId: attempt.replica.id, model, asked: choice?.asked, tenantId });
   return true;
 }

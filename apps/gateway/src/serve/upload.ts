@@ -1,5 +1,7 @@
 import type { Asker } from './asker.ts';
+import type { Attempt } from './attempt.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
+import type { Outgoing } from './outgoing.ts';
 import type { Plane } from './plane.ts';
 import type { UpstreamConnection } from './upstream/connection.ts';
 
@@ -10,13 +12,13 @@ export class Upload {
   readonly #connection: UpstreamConnection;
   readonly #chunked: boolean;
 
-  constructor(plane: Plane, asker: Asker, connection: UpstreamConnection) {
+  constructor(plane: Plane, asker: Asker, { connection, replica }: Attempt, outgoing: Outgoing) {
     this.#plane = plane;
     this.#asker = asker;
-    this.#connection = connection;
+    this.#connection = connection as UpstreamConnection;
     this.#chunked = asker.request.headers['content-length'] === undefined;
     asker.deadlineMs = Number.POSITIVE_INFINITY;
-    const full = !this.write(asker.body);
+    const full = !this.write(outgoing.bodyFor(replica));
     asker.releaseBody();
     if (!full) asker.request.resume();
   }

@@ -1,4 +1,6 @@
 import { route } from '#libs/contracts';
+import type { ModelChoiceExplanation } from './explain-choice.ts';
+import { explainChoice } from './explain-choice.ts';
 import { enumName, known } from './json.ts';
 
 export interface InputExplanation {
@@ -98,6 +100,8 @@ export interface RequestExplanation {
   /** Milliseconds from receivedAtMs, null where the step was not reached; pickUs is microseconds. */
   readonly timings: Readonly<Record<string, number | null>>;
   readonly usage: Readonly<Record<string, number | boolean>> | null;
+  /** Null where the name asked for led to the model of that name. */
+  readonly modelChoice?: ModelChoiceExplanation | null;
   readonly handover: HandoverExplanation | null;
 }
 
@@ -251,6 +255,7 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     picks: record.picks.map((pick) => explainPick(frame, pick)),
     attempts,
     timings: timingsOf(record.timings),
+    modelChoice: record.modelChoice === undefined ? null : explainChoice(record.modelChoice),
     usage:
       usage === undefined
         ? null

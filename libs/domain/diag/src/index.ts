@@ -48,6 +48,10 @@ export type {
   RequestExplanation,
 } from './explain-request.ts';
 export { explainRequest } from './explain-request.ts';
+export type { LookExplanation, ModelChoiceExplanation, StageExplanation } from './explain-choice.ts';
+export type { ModelRouteItem } from './model-route-items.ts';
+export { modelRouteItems } from './model-route-items.ts';
+export { choiceSentence, stageText } from './explain-choice.ts';
 export type { FleetState, StateEntry, StateJson, StateKind } from './fleet-state.ts';
 export {
   emptyFleetState,

@@ -1,3 +1,4 @@
+import { choiceSentence } from './explain-choice.ts';
 import type { CandidateExplanation, PickExplanation, RequestExplanation } from './explain-request.ts';
 
 const score = (value: number | null): string => (value === null ? 'unknown' : value.toFixed(3));
@@ -29,5 +30,6 @@ export function summarize(request: RequestExplanation): string {
   const decided = last === undefined ? 'No replica was asked for.' : pickSentence(last);
   const tries = attempts.length > 1 ? ` It took ${attempts.length} attempts.` : '';
   const code = errorCode === '' ? '' : `, ${errorCode}`;
-  return `${decided}${tries} Outcome: ${outcome} (HTTP ${httpStatus}${code}).`;
+  const led = request.modelChoice == null ? '' : `${choiceSentence(request.modelChoice)} `;
+  return `${led}${decided}${tries} Outcome: ${outcome} (HTTP ${httpStatus}${code}).`;
 }

@@ -22,6 +22,9 @@ export interface Span {
 /** What the gateway reads of a body. Valid until the next scan. */
 export interface ScannedBody {
   readonly model: string;
+  /** Its bytes with the quotes; empty where the body names none. */
+  readonly modelStart: number;
+  readonly modelEnd: number;
   readonly stream: boolean;
   readonly includeUsage: boolean;
   /** Where its value stands; `known`: it says nothing but `include_usage`. Undefined where it is absent. */
@@ -91,6 +94,8 @@ const responseIdBytesMax = 258;
  */
 export class BodyScanner implements ScannedBody {
   model = '';
+  modelStart = 0;
+  modelEnd = 0;
   stream = false;
   includeUsage = false;
   streamOptions: (Span & { readonly known: boolean }) | undefined;
@@ -121,6 +126,7 @@ export class BodyScanner implements ScannedBody {
     this.stream = this.includeUsage = false;
     this.streamOptions = this.cacheSaltAt = undefined;
     this.maxTokens = this.#maxTokensRank = this.#seen = 0;
+    this.modelStart = this.modelEnd = 0;
     this.promptStart = this.promptEnd = this.promptBytes = 0;
     this.#unread = promptFields & ~prompts;
     if (!isUtf8(body)) return problem('invalid_utf8', 'The body is not valid UTF-8. Send JSON encoded as UTF-8.');
@@ -186,6 +192,8 @@ export class BodyScanner implements ScannedBody {
           return problem('invalid_model', `"model" is longer than ${this.#modelBytesMax} bytes.`, name);
         }
         this.model = cursor.text(start, end);
+        this.modelStart = start;
+        this.modelEnd = end;
         if (this.model === '') return problem('missing_model', '"model" is empty. Name one of GET /v1/models.', name);
         return undefined;
       }

@@ -31,6 +31,12 @@ const boundaryChars = /^[\w'()+,./:=? -]{1,70}$/;
 const parameter = /;\s*([!#-'*+.^_`|~\w-]+)\s*=\s*(?:"([^"\\\r\n]*)"|([^\s;"\\]+))\s*/g;
 const disposition = /^form-data((?:\s*;\s*[\w*-]+\s*=\s*(?:"[^"\\\r\n]*"|[^\s;"\\]+))+)\s*$/i;
 
+export const formCut = {
+  code: 'invalid_multipart',
+  message: 'The form ends before its last boundary. Send all of it.',
+  param: null,
+};
+
 /** The boundary of a form's content-type; undefined where it is no form, or its boundary could be read in two ways. */
 export function boundaryOf(contentType: string): string | undefined {
   const form = boundaryForm.exec(contentType.trim());
@@ -48,7 +54,14 @@ export function boundaryOf(contentType: string): string | undefined {
 export class FormScanner {
   /** '' until its part has passed. */
   model = '';
+  /** Its bytes, counted from the form's first. */
+  modelStart = 0;
+  modelEnd = 0;
   stream = false;
+  /** Bytes that came before this chunk. */
+  #before = 0;
+  /** Of the first byte that is looked at now. */
+  #at = 0;
   #state = State.Start;
   #held = nothing;
   #field = '';
@@ -72,6 +85,8 @@ export class FormScanner {
   /** What is wrong with the form, as far as it came. Copies what it keeps. */
   feed(chunk: Buffer): BodyProblem | undefined {
     let bytes = this.#joined(chunk);
+    this.#at = this.#before + chunk.length - bytes.length;
+    this.#before += chunk.length;
     for (;;) {
       const used = this.#step(bytes);
       if (typeof used !== 'number') return used;
@@ -80,6 +95,7 @@ export class FormScanner {
         return undefined;
       }
       bytes = bytes.subarray(used);
+      this.#at += used;
       if (bytes.length === 0) return undefined;
     }
   }
@@ -177,7 +193,11 @@ export class FormScanner {
     const text = value.toString('utf8');
     if (this.#field === 'stream') this.stream = /^(?:true|1|yes|on)$/i.test(text);
     else if (text === '') return problem('missing_model', '"model" is empty. Name one of GET /v1/models.', 'model');
-    else this.model = text;
+    else {
+      this.model = text;
+      this.modelStart = this.#at;
+      this.modelEnd = this.#at + at;
+    }
     return at + this.#delimiter.length;
   }
 }

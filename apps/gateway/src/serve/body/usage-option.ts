@@ -22,5 +22,15 @@ export function usageSplice(scanned: ScannedBody): Splice | undefined {
   return streamOptions.known ? { start: streamOptions.start, end: streamOptions.end, text: option } : undefined;
 }
 
-export const spliced = (body: Buffer, { start, end, text }: Splice): Buffer =>
-  Buffer.concat([body.subarray(0, start), Buffer.from(text), body.subarray(end)]);
+/** All changes at once; all other bytes stay. They do not overlap. */
+export function spliced(body: Buffer, ...splices: readonly Splice[]): Buffer {
+  if (splices.length === 0) return body;
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const { start, end, text } of splices.toSorted((a, b) => a.start - b.start)) {
+    parts.push(body.subarray(at, start), Buffer.from(text));
+    at = end;
+  }
+  parts.push(body.subarray(at));
+  return Buffer.concat(parts);
+}

@@ -1,7 +1,8 @@
 import { route } from '#libs/contracts';
 import type { ContinuationProfile } from '#libs/domain/route';
 import type { Answer } from '../answer.ts';
-import type { Asker } from '../asker.ts';
+import type { FleetReplica } from '../../fleet/fleet.ts';
+import type { Outgoing } from '../outgoing.ts';
 import { rawHeader } from '../headers.ts';
 import { continuableRequest } from './continuable.ts';
 import { Continuation } from './continuation.ts';
@@ -10,13 +11,16 @@ const chatPath = '/v1/chat/completions';
 
 /** What it takes to go on with this answer elsewhere; undefined where the profile does not want that, or it cannot be. */
 export function continuationOf(
-  profile: ContinuationProfile,
-  { target, body }: Pick<Asker, 'target' | 'body'>,
+  profile: ContinuationProfile | undefined,
+  outgoing: Outgoing,
+  replica: FleetReplica,
   { sse, length }: Answer,
 ): Continuation | undefined {
-  const { path } = target.endpoint;
+  if (profile === undefined) return undefined;
+  const { path } = outgoing;
   const wanted = path === chatPath ? profile.chat : path === '/v1/completions' && profile.completions;
-  const request = wanted && sse !== undefined && length < 0 ? continuableRequest(body, path === chatPath) : undefined;
+  if (!wanted || sse === undefined || length >= 0) return undefined;
+  const request = continuableRequest(outgoing.bodyFor(replica), path === chatPath);
   return request === undefined ? undefined : new Continuation(request);
 }
 

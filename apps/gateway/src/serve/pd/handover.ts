@@ -95,7 +95,7 @@ export class Handover implements LegHost {
   #begin(plan: HandoverPlan): void {
     const { host, plane } = this;
     const { attempt } = this.#leg;
-    const body = prefillBody(plan);
+    const body = prefillBody(plan, host.outgoing.nameEdits(this.prefill));
     const connection = plane.pool(this.prefill).acquire();
     if (!this.#atOnce || connection === undefined) {
       host.attempt = attempt;

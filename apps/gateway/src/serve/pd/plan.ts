@@ -34,8 +34,8 @@ export function planOf(
   };
 }
 
-export const prefillBody = ({ connector, fields, ids }: HandoverPlan): Buffer =>
-  edited(fields.json, connector.prefill(fields, ids));
+export const prefillBody = ({ connector, fields, ids }: HandoverPlan, more: readonly Edit[]): Buffer =>
+  edited(fields.json, [...connector.prefill(fields, ids), ...more]);
 
 /** The decode side's body; undefined where the prefill side left nothing to take over. */
 export function decodeBody(
