@@ -1,6 +1,7 @@
 import type { route } from '#libs/contracts';
 import type { DesiredConfiguration, LintelConfig } from '#libs/nest-kit';
 import { desiredOf } from '#libs/nest-kit';
+import { defaultStrategy } from '#libs/domain/route';
 import { hashApiKey } from '#libs/domain/tenancy';
 
 /** A replica that did not come from the configuration file: simulated, `--engine`, `--real`. */
@@ -10,8 +11,6 @@ export interface ExtraReplica {
   readonly engine: route.EngineKind;
   readonly source: string;
 }
-
-const defaultStrategy = 'prefix-cache';
 
 /**
  * What the gateway should make true: the file's replicas, tenants and policies; the extra replicas; and where the file says nothing
