@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { systemTimers } from '#libs/kernel';
 import type { LaunchedNats } from '#libs/testkit';
 import { eventually, launchNats } from '#libs/testkit';
-import { Program, processesOn } from './lintel-process.ts';
+import { Program, processesOn, removeFolder, startLintel, temporaryFolder } from './lintel-process.ts';
 
 jest.setTimeout(120_000);
 const limit = 300;
@@ -192,4 +192,28 @@ test('SIGTERM drains all', async () => {
   const { code } = await gateway.end('SIGTERM');
   expect(code).toBe(0);
   expect(processesOn(folder)).toEqual([]);
+});
+
+test('the examples of docs/operating.md: npx lintel up --workers, too, serves by several processes and ends them all', async () => {
+  const page = await readFile(join(import.meta.dirname, '../../docs/operating.md'), 'utf8');
+  const [, example] = /## Several processes on a port\n\n```\n([\s\S]*?)```/.exec(page) ?? [];
+  expect(example).toContain('node dist/apps/gateway/src/main.js --workers 4 --config lintel.yaml');
+  const [, flag, count] = /npx lintel up (--workers) (\d)/.exec(example ?? '') ?? [];
+  const home = await temporaryFolder();
+  try {
+    const { program, gatewayUrl } = await startLintel(join(home, 'home'), [
+      flag as string,
+      count as string,
+      '--sim',
+      '1',
+      '--open',
+    ]);
+    const text = await (await fetch(`${gatewayUrl}/metrics`)).text();
+    expect(text.match(/^lintel_gateway_worker_up\{worker="gateway-[w\d]+"\} 1$/gm)).toHaveLength(Number(count));
+    const { code } = await program.end('SIGTERM');
+    expect(code).toBe(0);
+    expect(processesOn(home)).toEqual([]);
+  } finally {
+    await removeFolder(home);
+  }
 });

@@ -13,6 +13,8 @@ export interface UpOptions {
   readonly sim?: number;
   readonly real?: boolean;
   readonly compat?: 'aibrix';
+  /** Gateway processes on the port, this one among them. */
+  readonly workers?: number;
 }
 
 const simReplicasMax = 64;
@@ -27,6 +29,14 @@ function simReplicas(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0 && value <= simReplicasMax) return value;
   throw new InvalidArgumentError(`must be 0 to ${simReplicasMax}.`);
+}
+
+const workersMax = 64;
+
+function workers(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= workersMax) return value;
+  throw new InvalidArgumentError(`must be 1 to ${workersMax}.`);
 }
 
 function engineOrigin(text: string, before: readonly string[]): readonly string[] {
@@ -55,5 +65,6 @@ export function upCommand(name: string): Command {
     )
     .option('--real', 'a small real engine (llama.cpp) in place of simulated ones; fetched once')
     .addOption(new Option('--compat <system>', 'names and codes as that system has them').choices(['aibrix']))
+    .option('--workers <n>', 'gateway processes that share the port, 1 to 64 (default 1)', workers)
     .helpOption('-h, --help', 'this list');
 }

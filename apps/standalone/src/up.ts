@@ -1,5 +1,7 @@
+import type { Server } from 'node:net';
 import { relative, resolve } from 'node:path';
-import { errorText, systemEnvironment } from '#libs/kernel';
+import type { Workers } from '#apps/gateway';
+import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
 import { startTracing } from '#libs/observability';
 import { banner, warning } from './banner.ts';
@@ -37,6 +39,7 @@ export async function up(
   const host = options.host ?? given?.config.host ?? '127.0.0.1';
   const open = options.open ?? given?.config.open ?? false;
   const compat = options.compat ?? given?.config.compat;
+  const { workers = 1 } = options;
   const home = await Home.open(resolve(options.home ?? env.home));
   stack.add({ name: 'home', stop: async () => home.close(), kill: () => home.close() });
 
@@ -69,6 +72,11 @@ export async function up(
   };
 
   const place = await startBroker(home, progress, stack, note);
+  if (workers > 1 && place.kind === 'memory') {
+    throw new CodedError('WORKERS_NEED_BROKER', 'the log is in memory, where other processes cannot read it', {
+      advice: `Leave --workers out, or have a broker: ${place.advice}`,
+    });
+  }
   const databaseUrl = await startDatabase(home, progress, stack, note);
   const replicasGiven = (given?.config.replicas.length ?? 0) + options.engine.length > 0 || options.real === true;
   const extra = await startEngines(
@@ -103,6 +111,14 @@ export async function up(
     if (also !== undefined) stack.add({ name: `port ${aibrixPort}`, stop: async () => await also.stop() });
   }
 
+  let others: Workers | undefined;
+  const shares = {
+    listening: {
+      whenReady: false,
+      listen: async (server: Server) => await (await gatewayApp).listenAt(server, { host, port, shared: true }),
+    },
+    scrape: async (own: () => Promise<string>) => await (others === undefined ? own() : others.scrape()),
+  };
   const gateway = await progress.step(
     'gateway',
     async () => {
@@ -120,6 +136,7 @@ export async function up(
         ...(compat === undefined ? {} : { compat }),
         logger: gatewayLog.logger,
         environment,
+        ...(workers === 1 ? {} : shares),
       }).catch((error: unknown) => {
         throw portTaken(error, port, '--port');
       });
@@ -137,6 +154,32 @@ export async function up(
   );
   const watch = configuration.watch(timers);
   stack.add({ name: 'watch', stop: async () => watch.stop() });
+
+  if (workers > 1 && place.kind === 'nats') {
+    await progress.step(
+      'workers',
+      async () => {
+        const { moreWorkers } = await import('./workers.ts');
+        const started = moreWorkers({
+          count: workers - 1,
+          gateway,
+          instance: 'gateway-1',
+          host,
+          home,
+          open,
+          compat,
+          environment,
+          address: place.address('gateway', 'gateway'),
+          say: report,
+          output: gatewayLog.write,
+        });
+        others = started;
+        stack.add({ name: 'workers', stop: async () => await started.stop(), kill: () => started.kill() });
+        await started.start();
+      },
+      () => `${workers} gateway processes on port ${gateway.port}`,
+    );
+  }
 
   const unready = await progress.step(
     'ready',
