@@ -7,9 +7,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { SeededRng, systemTimers } from '#libs/kernel';
+import { SeededRng, systemClock, systemTimers } from '#libs/kernel';
 import type { LaunchedNats } from '#libs/testkit';
-import { launchNats } from '#libs/testkit';
+import { launchNats, wideWindow } from '#libs/testkit';
 import { Program } from './lintel-process.ts';
 
 const limit = 400;
@@ -62,7 +62,7 @@ beforeAll(async () => {
   await writeFile(
     join(folder, 'lintel.yaml'),
     `replicas: [{ id: r, url: "http://127.0.0.1:${port}", engine: vllm, models: [tiny] }]
-tenants: [{ id: acme, limits: [{ requests: { day: ${limit} } }], keys: [{ id: k, sha256: ${sha256} }] }]
+tenants: [{ id: acme, limits: [{ requests: { ${wideWindow(systemClock.nowMs())}: ${limit} } }], keys: [{ id: k, sha256: ${sha256} }] }]
 `,
   );
   for (const instance of instances) await start(instance);

@@ -36,7 +36,7 @@ const argumentNames: Readonly<Record<string, string>> = {
   'admin-keys revoke': 'adminKeys',
 };
 const argumentWords: Readonly<Record<string, readonly string[]>> = {
-  get: ['replicas', 'policies', 'tenants', 'requests', 'projections', 'dead-letters', 'prices'],
+  get: ['replicas', 'policies', 'tenants', 'requests', 'projections', 'dead-letters', 'prices', 'budgets'],
   completion: shells,
 };
 const takesFiles: ReadonlySet<string> = new Set(['apply', 'verify', 'archive import', 'archive export', 'up']);

@@ -22,3 +22,4 @@ export { Network } from './sim/network.ts';
 export { SimProcess } from './sim/process.ts';
 export { SimulatedEventLog } from './sim/simulated-log.ts';
 export { simEpochMs, VirtualTime } from './sim/virtual-time.ts';
+export { wideWindow } from './wide-window.ts';

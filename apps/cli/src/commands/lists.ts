@@ -18,6 +18,7 @@ const singular: Readonly<Record<string, ListName>> = {
   projection: 'projections',
   'dead-letter': 'dead-letters',
   price: 'prices',
+  budget: 'budgets',
 };
 
 /** @throws LIST_UNKNOWN with the closest name */

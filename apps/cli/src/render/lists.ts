@@ -14,6 +14,7 @@ export const listNames = [
   'projections',
   'dead-letters',
   'prices',
+  'budgets',
 ] as const;
 export type ListName = (typeof listNames)[number];
 
@@ -211,6 +212,45 @@ const lists: Readonly<Record<ListName, List>> = {
       ];
     },
   },
+  budgets: {
+    columns: [
+      left('budget', true),
+      left('tenant'),
+      left('of'),
+      left('window'),
+      right('spent'),
+      right('budget'),
+      right('used'),
+      left('reached'),
+      left('alerts'),
+      left('beyond'),
+      left('ends'),
+    ],
+    row: (item, layout) => {
+      const [spent, amount] = [number(item, 'spentNano'), number(item, 'amountNano')];
+      const share = spent === null || amount === null || amount === 0 ? null : Math.floor((spent / amount) * 100);
+      const reached = (item['reachedPercents'] as number[] | undefined) ?? [];
+      const style = reached.some((percent) => percent >= 100)
+        ? layout.paint.red
+        : reached.length > 0
+          ? layout.paint.yellow
+          : layout.paint.green;
+      const apart = ['projectId', 'keyId', 'endUser', 'model'].map((name) => optional(item, name));
+      return [
+        text(item, 'limitId'),
+        text(item, 'tenantId'),
+        apart.filter((one) => one !== '').join(' · '),
+        `${text(item, 'window')}${item['isCurrent'] === true ? '' : ' (over)'}`,
+        `${nanoText(spent)} ${optional(item, 'currency')}`,
+        nanoText(amount),
+        { text: share === null ? unknown : `${share}%`, style },
+        { text: percents(reached), style },
+        percents((item['alertPercents'] as number[] | undefined) ?? []),
+        item['hard'] === true ? 'refused' : 'told',
+        time(number(item, 'windowEndMs'), layout),
+      ];
+    },
+  },
   prices: {
     columns: [
       left('model', true),
@@ -256,6 +296,9 @@ const lists: Readonly<Record<ListName, List>> = {
   },
 };
 
+const percents = (list: readonly number[]): string =>
+  list.length === 0 ? '–' : list.map((percent) => `${percent}%`).join(' ');
+
 const perMillion = (nano: number | null): string => (nano === null ? unknown : `${nanoText(nano * 1e6)}/M`);
 
 function commitCell(item: Item, layout: Layout): Cell {
@@ -291,6 +334,7 @@ const names: Readonly<Record<ListName, string>> = {
   projections: 'projection',
   'dead-letters': 'dead letter',
   prices: 'price',
+  budgets: 'budget',
 };
 
 /** What names of models lead to stands beside the policies. */

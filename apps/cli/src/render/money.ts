@@ -1,13 +1,8 @@
+import { nanoText as exactText } from '#libs/domain/tenancy';
 import { unknown } from './units.ts';
 
-const nanoPerUnit = 1_000_000_000n;
-
-/** Billionths of a currency as a decimal, exactly: at least two digits after the point, no more than it takes. */
+/** Billionths of a currency as a decimal, exactly; "?" for what is not known. */
 export function nanoText(nano: number | bigint | null | undefined): string {
   if (nano === null || nano === undefined) return unknown;
-  if (typeof nano === 'number' && !Number.isSafeInteger(nano)) return unknown;
-  const value = BigInt(nano);
-  const size = value < 0n ? -value : value;
-  const digits = (size % nanoPerUnit).toString().padStart(9, '0');
-  return `${value < 0n ? '-' : ''}${size / nanoPerUnit}.${digits.replace(/0{1,7}$/, '')}`;
+  return typeof nano === 'number' && !Number.isSafeInteger(nano) ? unknown : exactText(nano);
 }

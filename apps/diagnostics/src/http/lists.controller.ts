@@ -1,4 +1,5 @@
 import type {
+  BudgetItem,
   DeadLetterAnswer,
   DeadLetterItem,
   ListAnswer,
@@ -16,6 +17,7 @@ import { z } from 'zod';
 import { listDeadLetters, redriveDeadLetter, showDeadLetter } from '../answers/dead-letters.ts';
 import type { PoliciesAnswer } from '../answers/lists.ts';
 import { listPolicies, listReplicas, listRequests, listTenants } from '../answers/lists.ts';
+import { listBudgets } from '../answers/budgets.ts';
 import { listPrices } from '../answers/prices.ts';
 import { listProjections, rebuildProjection, retryProjection } from '../answers/projections.ts';
 import type { Core } from '../core.ts';
@@ -80,6 +82,11 @@ export class ListsController {
   })
   async tenants(@Query() query: unknown): Promise<ListAnswer<TenantItem>> {
     return await listTenants(this.core, given(listGiven, query));
+  }
+
+  @Get('budgets')
+  async budgets(@Query() query: unknown): Promise<ListAnswer<BudgetItem>> {
+    return await listBudgets(this.core, given(listGiven, query));
   }
 
   @Get('prices')

@@ -1,11 +1,13 @@
+import type { tenancy } from '#libs/contracts';
 import { route } from '#libs/contracts';
+import { costMaxNanoOf } from '#libs/domain/tenancy';
 import type { Refusal } from '../serve/errors.ts';
 import type { Reservation, Scope, Shortage, Tokens } from './ledger.ts';
 import { quotaBounds } from './limits.ts';
 import type { Quotas } from './quotas.ts';
 import { isReservation } from './quotas.ts';
 import { appendRateHeaders } from './rate-headers.ts';
-import { crowded, maxTokensExceeded, refusalOf } from './refusals.ts';
+import { crowded, maxTokensExceeded, refusalOf, unpriced } from './refusals.ts';
 
 const { Outcome } = route;
 
@@ -20,6 +22,10 @@ export interface Charged {
   readonly maxTokens: number;
   /** Text is generated, so that there is output. */
   readonly generates: boolean;
+  /** Empty where the key is of none. */
+  readonly projectId?: string;
+  /** In force for the model. */
+  readonly price?: tenancy.Price | undefined;
 }
 
 /** How it ended. */
@@ -28,6 +34,8 @@ export interface Spent {
   readonly usage: { readonly promptTokens: number; readonly completionTokens: number } | undefined;
   /** It reached an engine. */
   readonly reached: boolean;
+  /** Undefined is unknown. */
+  readonly costNano?: number | undefined;
 }
 
 /** One request's reservation, from its admission to its end. */
@@ -35,7 +43,7 @@ export class Charge {
   readonly #gate: QuotaGate;
   readonly #scope: Scope;
   readonly #charged: Charged;
-  readonly #tokens: Tokens;
+  #tokens: Tokens;
   #reservation: Reservation | undefined;
   #giveUp: (() => void) | undefined;
 
@@ -45,7 +53,12 @@ export class Charge {
     this.#charged = charged;
     const { promptTokens, maxTokens, generates, model } = charged;
     const likely = maxTokens > 0 ? maxTokens : Math.min(scope.maxTokens, gate.outputGuess(model));
-    this.#tokens = { input: promptTokens, output: generates ? likely : 0 };
+    const output = generates ? likely : 0;
+    this.#tokens = { input: promptTokens, output };
+    const { price } = charged;
+    if (scope.countsCost && price !== undefined) {
+      this.#tokens = { input: promptTokens, output, costNano: costMaxNanoOf(price, promptTokens, output) };
+    }
   }
 
   /** Calls `go` once, at once or after a short wait: without a refusal the request may go on. */
@@ -53,6 +66,10 @@ export class Charge {
     const { maxTokens } = this.#charged;
     if (maxTokens > this.#scope.maxTokens) {
       go(maxTokensExceeded(this.#scope.maxTokensLimitId, maxTokens, this.#scope.maxTokens));
+      return;
+    }
+    if (this.#scope.countsCost && this.#charged.price === undefined) {
+      go(unpriced(this.#charged.model));
       return;
     }
     const { quotas } = this.#gate;
@@ -72,19 +89,27 @@ export class Charge {
   }
 
   /** The end of the request, whichever. What was not served costs nothing; what was counted costs that. */
-  close({ outcome, usage, reached }: Spent): void {
+  close({ outcome, usage, reached, costNano }: Spent): void {
     this.#giveUp?.();
     this.#giveUp = undefined;
     const reservation = this.#reservation;
     if (reservation === undefined) return;
-    const { ledger } = this.#gate.quotas;
+    const { ledger, budgets } = this.#gate.quotas;
+    if (costNano !== undefined) for (const count of this.#scope.budgets) budgets.add(count, costNano);
     if (usage !== undefined) {
-      ledger.settle(reservation, { input: usage.promptTokens, output: usage.completionTokens });
+      const { promptTokens: input, completionTokens: output } = usage;
+      ledger.settle(reservation, { input, output, costNano: costNano ?? this.#tokens.costNano ?? 0 });
       if (this.#charged.generates) this.#gate.learn(this.#charged.model, usage.completionTokens);
     } else if (outcome === Outcome.COMPLETED) ledger.settle(reservation, this.#tokens);
     // The engine has read the prompt, or was about to.
-    else if (outcome === Outcome.CLIENT_GONE && reached) ledger.settle(reservation, { ...this.#tokens, output: 0 });
+    else if (outcome === Outcome.CLIENT_GONE && reached) ledger.settle(reservation, this.#promptAlone());
     else ledger.cancel(reservation);
+  }
+
+  #promptAlone(): Tokens {
+    const { input } = this.#tokens;
+    const { price } = this.#charged;
+    return { input, output: 0, costNano: price === undefined ? 0 : costMaxNanoOf(price, input, 0) };
   }
 
   /** In place of what an engine or provider says of its own limits. */
@@ -115,8 +140,8 @@ export class QuotaGate {
 
   /** Undefined where no limit applies. */
   chargeOf(charged: Charged): Charge | Refusal | undefined {
-    const { tenantId, keyId, endUser, model } = charged;
-    const scope = this.quotas.ledger.scopeOf(tenantId, keyId, endUser, model);
+    const { tenantId, keyId, endUser, model, projectId } = charged;
+    const scope = this.quotas.ledger.scopeOf(tenantId, keyId, endUser, model, projectId);
     if (scope === undefined) return undefined;
     if (scope !== 'crowded') return new Charge(this, scope, charged);
     this.quotas.refusals.crowded++;

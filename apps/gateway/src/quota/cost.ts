@@ -1,3 +1,4 @@
+import type { tenancy } from '#libs/contracts';
 import type { PriceBook } from '#libs/domain/tenancy';
 import { costNanoOf, priceOf } from '#libs/domain/tenancy';
 import type { RecordedCost, RecordedUsage } from '#libs/recording';
@@ -14,3 +15,7 @@ export function costOf(
   if (price === undefined) return undefined;
   return { nano: costNanoOf(price, usage), priceSeq: book.seq, currency: book.currency };
 }
+
+/** The price of a model, where there are any. */
+export const priceNow = (book: PriceBook, model: string, atMs: number): tenancy.Price | undefined =>
+  book.byModel.size === 0 ? undefined : priceOf(book, model, atMs);

@@ -1,5 +1,5 @@
 export { Charge, QuotaGate } from './charge.ts';
-export { costOf } from './cost.ts';
+export { costOf, priceNow } from './cost.ts';
 export { exposeQuotas } from './quota-metrics.ts';
 export { Quotas } from './quotas.ts';
 export { quotasOf } from './start.ts';

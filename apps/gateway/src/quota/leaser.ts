@@ -1,5 +1,5 @@
 import type { QuotaCommand } from '#libs/domain/tenancy';
-import { isFirstOfEpoch, quotaAggregateId, QuotaExhausted, windowStart } from '#libs/domain/tenancy';
+import { isFirstOfEpoch, quotaAggregateId, QuotaExhausted, windowEnd, windowStart } from '#libs/domain/tenancy';
 import type { Handled } from '#libs/event-log';
 import type { Environment, Timer } from '#libs/kernel';
 import { errorCode, errorText } from '#libs/kernel';
@@ -131,7 +131,7 @@ export class Leaser {
     if (account.failures++ === 0) say(`no lease of ${account.quota.limit.limitId}: ${errorText(thrown)}; trying again`);
     account.retryAtMs = clock.monotonicMs() + Math.min(retryMsMax, retryMsMin * 2 ** Math.min(10, account.failures));
     // Its effect may still come, or have come: under the same id it is found. With its window it is over.
-    const isOver = nowMs >= asked.windowStartMs + account.quota.windowMs;
+    const isOver = nowMs >= windowEnd(account.quota.windowMs, asked.windowStartMs);
     if (isOver || !errorCode(thrown).startsWith('LOG_')) account.underWay = undefined;
   }
 

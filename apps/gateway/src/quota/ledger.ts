@@ -1,7 +1,8 @@
 import { tenancy } from '#libs/contracts';
 import type { LimitScope, TenantLimits } from '#libs/domain/tenancy';
-import { limitApplies, quotaKey, slotWindowMs } from '#libs/domain/tenancy';
+import { isBudget, limitApplies, quotaKey, slotWindowMs } from '#libs/domain/tenancy';
 import type { Account } from './account.ts';
+import type { BudgetCount, Budgets } from './budgets.ts';
 import type { BrokerClock } from './broker-clock.ts';
 import { quotaBounds } from './limits.ts';
 import { SlotAccount } from './slot-account.ts';
@@ -12,15 +13,23 @@ const { LimitMetric } = tenancy;
 /** The limits that one kind of request of one caller comes under. */
 export interface Scope {
   readonly accounts: readonly Account[];
+  /** Told of what it cost. */
+  readonly budgets: readonly BudgetCount[];
   /** Output tokens that one request may ask for. */
   readonly maxTokens: number;
   readonly maxTokensLimitId: string;
+  /** One of them counts cost. */
+  readonly countsCost: boolean;
   readonly seq: number;
+  /** Of the key, which may be moved to another. */
+  readonly projectId: string;
 }
 
 export interface Tokens {
   readonly input: number;
   readonly output: number;
+  /** Billionths of the currency; counted where a limit counts cost. */
+  readonly costNano?: number;
 }
 
 /** What a request may spend. Settled or cancelled once. */
@@ -45,7 +54,7 @@ export interface Shortage {
 const noTokens: Tokens = { input: 0, output: 0 };
 
 /** What a request counts of this metric. */
-export function unitsOf(metric: tenancy.LimitMetric, { input, output }: Tokens): number {
+export function unitsOf(metric: tenancy.LimitMetric, { input, output, costNano = 0 }: Tokens): number {
   switch (metric) {
     case LimitMetric.INPUT_TOKENS:
       return input;
@@ -53,6 +62,8 @@ export function unitsOf(metric: tenancy.LimitMetric, { input, output }: Tokens):
       return output;
     case LimitMetric.TOKENS:
       return input + output;
+    case LimitMetric.COST:
+      return costNano;
     default:
       return 1;
   }
@@ -67,19 +78,29 @@ export class QuotaLedger {
   readonly #clock: BrokerClock;
   readonly #limitsOf: (tenantId: string) => TenantLimits | undefined;
 
-  constructor(clock: BrokerClock, limitsOf: (tenantId: string) => TenantLimits | undefined) {
+  constructor(
+    clock: BrokerClock,
+    limitsOf: (tenantId: string) => TenantLimits | undefined,
+    readonly budgets: Budgets,
+  ) {
     this.#clock = clock;
     this.#limitsOf = limitsOf;
   }
 
   /** Undefined where no limit applies; `crowded` where it cannot be kept. */
-  scopeOf(tenantId: string, keyId: string, endUser: string, model: string): Scope | 'crowded' | undefined {
+  scopeOf(
+    tenantId: string,
+    keyId: string,
+    endUser: string,
+    model: string,
+    projectId = '',
+  ): Scope | 'crowded' | undefined {
     const set = this.#limitsOf(tenantId);
     if (set === undefined) return undefined;
     const name = `${tenantId}\0${keyId}\0${model}\0${endUser}`;
     const known = this.#scopes.get(name);
-    if (known !== undefined && known.seq === set.seq) return known;
-    return this.#makeScope(name, { tenantId, keyId, endUser, model }, set);
+    if (known !== undefined && known.seq === set.seq && known.projectId === projectId) return known;
+    return this.#makeScope(name, { tenantId, projectId, keyId, endUser, model }, set);
   }
 
   /** All or nothing: a request that is short of one limit takes nothing of the others. */
@@ -164,20 +185,30 @@ export class QuotaLedger {
 
   #makeScope(name: string, scope: LimitScope, { limits, seq }: TenantLimits): Scope | 'crowded' | undefined {
     const accounts: Account[] = [];
+    const budgets: BudgetCount[] = [];
     let maxTokens = Number.POSITIVE_INFINITY;
     let maxTokensLimitId = '';
+    let countsCost = false;
     for (const limit of limits) {
       if (!limitApplies(limit, scope)) continue;
       if (limit.metric === LimitMetric.MAX_TOKENS) {
         if (limit.amount < maxTokens) [maxTokens, maxTokensLimitId] = [limit.amount, limit.limitId];
         continue;
       }
+      if (isBudget(limit)) {
+        const count = this.budgets.countOf(limit, scope, seq);
+        if (count === undefined) this.budgets.told.uncounted++;
+        else budgets.push(count);
+      }
+      if (limit.soft) continue;
+      countsCost ||= limit.metric === LimitMetric.COST;
       const account = this.#accountOf(limit, scope, seq);
       if (account === undefined) return 'crowded';
       accounts.push(account);
     }
     if (this.#scopes.size >= quotaBounds.scopesMax) this.#scopes.clear();
-    const made: Scope = { accounts, maxTokens, maxTokensLimitId, seq };
+    const { projectId } = scope;
+    const made: Scope = { accounts, budgets, maxTokens, maxTokensLimitId, countsCost, seq, projectId };
     this.#scopes.set(name, made);
     return made;
   }

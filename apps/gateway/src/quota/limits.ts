@@ -45,6 +45,12 @@ export const quotaBounds = {
   scopesMax: 100_000,
   /** A count that holds nothing is forgotten when nobody asked for so long. */
   forgetAfterMs: 30_000,
+  /** Counts of budgets; what costs beyond them is counted in no budget, and counted as that. */
+  budgetsMax: 50_000,
+  /** What was spent is reported this long after the last report, where it is this part of the budget or may reach an alert; else later. */
+  budgetReportMsMin: 1_000,
+  budgetReportShare: 1 / 200,
+  budgetReportMsMax: 30_000,
   /** Stopping gives back what is held, for at most this long. */
   stopMsMax: 1_000,
   /** Output that is reserved for a request that names no maximum, before any was seen. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { EventRegistry, tenancy } from '#libs/contracts';
 import type { QuotaCommand, QuotaEvent, QuotaState } from '#libs/domain/tenancy';
-import { epochMs, quota, slotWindowMs, windowStart } from '#libs/domain/tenancy';
+import { epochMs, quota, slotWindowMs, windowEnd, windowsMs, windowStart } from '#libs/domain/tenancy';
 import type { Handled } from '#libs/event-log';
 import { CommandHandler } from '#libs/event-log';
 import { errorCode, SeededRng } from '#libs/kernel';
@@ -162,7 +162,7 @@ class QuotaWorld {
   #request(process: SimProcess): void {
     const quotas = this.#quotas.get(process) as Quotas;
     const scope = quotas.ledger.scopeOf('t', 'k', '', 'm') as Scope;
-    const tokens = { input: 1 + this.rng.below(6), output: 1 + this.rng.below(10) };
+    const tokens = priced(1 + this.rng.below(6), 1 + this.rng.below(10));
     const end = (result: Reservation | Shortage): void => {
       if (isReservation(result)) this.#admit(process, quotas, result);
       else this.refused++;
@@ -184,7 +184,7 @@ class QuotaWorld {
     }
     scope.accounts.forEach(({ quota: { limit, windowMs }, kind }, index) => {
       const start = windows[index] as number;
-      if (nowMs < start - toleranceMs || nowMs >= start + windowMs + toleranceMs) {
+      if (nowMs < start - toleranceMs || nowMs >= windowEnd(windowMs, start) + toleranceMs) {
         this.#breaks(`${process.life.name} spends of ${limit.limitId} at ${nowMs}, outside of its window at ${start}`);
       }
       if (kind === 'slots') return this.#lookAtSlots(limit);
@@ -202,7 +202,7 @@ class QuotaWorld {
     const { reservation } = running;
     const { scope, tokens, windows } = reservation;
     const isCancelled = this.rng.chance(0.05);
-    const used: Tokens = { input: tokens.input, output: this.rng.below(tokens.output + 1) };
+    const used = priced(tokens.input, this.rng.below(tokens.output + 1));
     scope.accounts.forEach(({ quota: { limit }, kind }, index) => {
       if (kind === 'slots') return;
       const name = `${limit.limitId}@${windows[index]}`;
@@ -257,10 +257,21 @@ class QuotaWorld {
 
 const chaosPeriodMs = 200;
 
-const windowLimits = [limitOf('rps', LimitMetric.REQUESTS, 1_000, 40), limitOf('tpm', LimitMetric.TOKENS, 4_000, 700)];
+const priced = (input: number, output: number): Tokens => ({ input, output, costNano: 250 * input + 1_000 * output });
+
+const windowLimits = [
+  limitOf('rps', LimitMetric.REQUESTS, 1_000, 40),
+  limitOf('tpm', LimitMetric.TOKENS, 4_000, 700),
+  limitOf('spend', LimitMetric.COST, 4_000, 500_000),
+];
+const monthLimits = [
+  limitOf('month', LimitMetric.REQUESTS, windowsMs.month, 300),
+  limitOf('month spend', LimitMetric.COST, windowsMs.month, 1_500_000),
+];
 const slotLimits = [limitOf('concurrent', LimitMetric.CONCURRENT, 0, 12)];
 
 const seedsOfWindows = 300;
+const seedsOfMonths = 100;
 const seedsOfSlots = 120;
 
 const faultsOf = (seed: number) => swarm(everyFault, new SeededRng(seed ^ 0x5eed));
@@ -275,6 +286,20 @@ const windowsWorld = (seed: number, plants: QuotaPlants = {}): QuotaWorld =>
     demandPerS: 40,
     lengthMs: 9_000,
     requestMsMax: 1_500,
+    plants,
+  });
+
+/** Begins shortly before a month is over. */
+const monthsWorld = (seed: number, plants: QuotaPlants = {}): QuotaWorld =>
+  new QuotaWorld({
+    seed,
+    faults: faultsOf(seed),
+    gateways: 2 + (seed % 3),
+    limits: monthLimits,
+    demandPerS: 40,
+    lengthMs: 9_000,
+    requestMsMax: 1_500,
+    startMs: windowEnd(windowsMs.month, windowStart(windowsMs.month, simEpochMs)) - simEpochMs - 4_500,
     plants,
   });
 
@@ -321,6 +346,17 @@ describe('under crashes, lost answers, partitions, forks and clocks that are off
     }
   }, 240_000);
 
+  test(`L40 nor where one calendar month follows another (${seedsOfMonths} seeds)`, async () => {
+    let windows = 0;
+    for (let seed = 1; seed <= seedsOfMonths; seed++) {
+      const world = await monthsWorld(seed).run();
+      expect([seed, world.broken]).toEqual([seed, undefined]);
+      windows += world.spent.size;
+    }
+    // Both months of both limits, in most.
+    expect(windows).toBeGreaterThan(3 * seedsOfMonths);
+  }, 120_000);
+
   test(`L40 no more requests run at once than there are slots (${seedsOfSlots} seeds)`, async () => {
     expect(await firstBroken(seedsOfSlots, (seed) => slotsWorld(seed))).toBeUndefined();
   }, 120_000);
@@ -331,6 +367,7 @@ test('L41 without faults at least 97 % of each window is admitted under demand',
     limitOf('rpm', tenancy.LimitMetric.REQUESTS, 2_000, 200),
     limitOf('rps', tenancy.LimitMetric.REQUESTS, 1_000, 120),
     limitOf('tpm', tenancy.LimitMetric.TOKENS, 4_000, 4_000),
+    limitOf('spend', tenancy.LimitMetric.COST, 4_000, 3_000_000),
   ];
   const minute = limitOf('minute', tenancy.LimitMetric.REQUESTS, 60_000, 3_000);
   for (const limit of [...limits, minute]) {

@@ -1,5 +1,8 @@
 import type { TenantLimits } from '#libs/domain/tenancy';
 import type { Environment } from '#libs/kernel';
+import { CodedError } from '#libs/kernel';
+import type { GiveBudgetCommand } from './budgets.ts';
+import { Budgets } from './budgets.ts';
 import { BrokerClock } from './broker-clock.ts';
 import type { GiveQuotaCommand } from './leaser.ts';
 import { Leaser } from './leaser.ts';
@@ -12,9 +15,16 @@ export interface QuotasOptions {
   /** "<gateway>:<boot>" */
   readonly holder: string;
   readonly give: GiveQuotaCommand;
+  readonly giveBudget?: GiveBudgetCommand;
+  /** Of the prices. */
+  readonly currency?: () => string;
   readonly limitsOf: (tenantId: string) => TenantLimits | undefined;
   readonly say: (line: string) => void;
 }
+
+const noBudgets: GiveBudgetCommand = async () => {
+  throw new CodedError('QUOTA_NO_BUDGETS', 'nobody counts budgets here');
+};
 
 export const isReservation = (result: Reservation | Shortage): result is Reservation => 'open' in result;
 
@@ -22,6 +32,7 @@ export const isReservation = (result: Reservation | Shortage): result is Reserva
 export class Quotas {
   readonly clock: BrokerClock;
   readonly ledger: QuotaLedger;
+  readonly budgets: Budgets;
   readonly leaser: Leaser;
   readonly refusals: Record<Shortage['why'], number> = {
     pending: 0,
@@ -32,19 +43,22 @@ export class Quotas {
   };
   readonly #environment: Environment;
 
-  constructor({ environment, holder, give, limitsOf, say }: QuotasOptions) {
+  constructor(options: QuotasOptions) {
+    const { environment, holder, give, giveBudget = noBudgets, currency = () => '', limitsOf, say } = options;
     this.#environment = environment;
     this.clock = new BrokerClock(environment.clock);
-    this.ledger = new QuotaLedger(this.clock, limitsOf);
+    this.budgets = new Budgets({ clock: this.clock, environment, holder, currency, give: giveBudget, say });
+    this.ledger = new QuotaLedger(this.clock, limitsOf, this.budgets);
     this.leaser = new Leaser({ ledger: this.ledger, clock: this.clock, environment, holder, give, say });
   }
 
   start(): void {
     this.leaser.start();
+    this.budgets.start();
   }
 
   async stop(): Promise<void> {
-    await this.leaser.stop();
+    await Promise.all([this.leaser.stop(), this.budgets.stop()]);
   }
 
   /** At once. Where it is short of something, that is asked for. */

@@ -22,7 +22,7 @@ function tightest(accounts: readonly Account[], tokens: boolean, nowMs: number):
   let least = Number.POSITIVE_INFINITY;
   for (const account of accounts) {
     const { metric, amount } = account.quota.limit;
-    if (account.kind !== 'window' || isTokens(metric) !== tokens) continue;
+    if (account.kind !== 'window' || metric === LimitMetric.COST || isTokens(metric) !== tokens) continue;
     const left = amount === 0 ? 0 : account.remaining(nowMs) / amount;
     if (left >= least) continue;
     least = left;
@@ -53,7 +53,7 @@ export function appendRateHeaders(out: string[], accounts: readonly Account[], n
 }
 
 /** AIBrix's marker of the refusal. */
-export const markerOf = (metric: tenancy.LimitMetric): readonly [string, string] => [
-  isTokens(metric) ? 'x-error-tpm-exceeded' : 'x-error-rpm-exceeded',
-  'true',
-];
+export const markerOf = (metric: tenancy.LimitMetric): readonly [string, string] | undefined =>
+  metric === LimitMetric.COST
+    ? undefined
+    : [isTokens(metric) ? 'x-error-tpm-exceeded' : 'x-error-rpm-exceeded', 'true'];

@@ -1,5 +1,5 @@
 import { route, tenancy } from '#libs/contracts';
-import { windowNameOf } from '#libs/domain/tenancy';
+import { isBudget, nanoText, windowNameOf } from '#libs/domain/tenancy';
 import type { Refusal } from '../serve/errors.ts';
 import type { Account } from './account.ts';
 import type { Shortage } from './ledger.ts';
@@ -24,8 +24,12 @@ const outcome = route.Outcome.REJECTED_QUOTA;
 /** "limit rpm of tenant acme: 60 requests per minute" */
 function nameOf({ quota: { tenantId, limit, windowMs }, kind }: Account): string {
   const window = kind === 'slots' ? '' : ` per ${windowNameOf(windowMs) ?? `${windowMs} ms`}`;
-  return `limit "${limit.limitId}" of tenant ${tenantId}, ${limit.amount} ${words[limit.metric]}${window}`;
+  const what = isBudget(limit) ? 'budget' : 'limit';
+  return `${what} "${limit.limitId}" of tenant ${tenantId}, ${amountOf(limit.metric, limit.amount)} ${words[limit.metric]}${window}`;
 }
+
+const amountOf = (metric: tenancy.LimitMetric, units: number): string =>
+  metric === LimitMetric.COST ? nanoText(units) : String(units);
 
 const seconds = (ms: number): number => Math.max(1, Math.ceil(ms / 1_000));
 
@@ -35,15 +39,19 @@ export function refusalOf({ account, why, needed }: Shortage, nowMs: number): Re
   const marker = markerOf(account.quota.limit.metric);
   const resetMs = account.kind === 'slots' ? quotaBounds.slotsRetryMs : account.resetMs(nowMs);
   const about = nameOf(account);
-  const refused = { status: 429, outcome, marker };
+  const refused = { status: 429, outcome, ...(marker === undefined ? {} : { marker }) };
+  const { limit } = account.quota;
+  const asked = amountOf(limit.metric, needed);
   switch (why) {
     case 'exhausted': {
       const when =
-        account.kind === 'slots' ? 'when one of them ends' : `in ${seconds(resetMs)} s, when its window ends`;
+        account.kind === 'slots'
+          ? 'when one of them ends'
+          : `in ${seconds(resetMs)} s, when its window ends (${new Date(nowMs + resetMs).toISOString()})`;
       return {
         ...refused,
-        code: 'quota_exceeded',
-        message: `Over the ${about}: ${needed} needed, too little is left. Try again ${when}.`,
+        code: isBudget(limit) ? 'budget_exceeded' : 'quota_exceeded',
+        message: `Over the ${about}: ${asked} needed, too little is left. Try again ${when}.`,
         retryAfterS: seconds(resetMs),
       };
     }
@@ -51,7 +59,7 @@ export function refusalOf({ account, why, needed }: Shortage, nowMs: number): Re
       return {
         ...refused,
         code: 'quota_too_small',
-        message: `The request may need ${needed}, more than the ${about}, ever allows. Ask for less, with max_tokens or a shorter prompt.`,
+        message: `The request may need ${asked}, more than the ${about}, ever allows. Ask for less, with max_tokens or a shorter prompt.`,
       };
     case 'clock':
       return {
@@ -78,6 +86,15 @@ export const crowded: Refusal = {
   marker: ['x-error-rpm-exceeded', 'true'],
   retryAfterS: 60,
 };
+
+/** What has no price cannot be held to a limit of cost. */
+export const unpriced = (model: string): Refusal => ({
+  status: 403,
+  code: 'model_unpriced',
+  message: `Model "${model}" has no price in force, and a limit of this key counts cost. Ask for another model, or have it priced.`,
+  param: 'model',
+  outcome,
+});
 
 export const maxTokensExceeded = (limitId: string, asked: number, most: number): Refusal => ({
   status: 400,

@@ -1,5 +1,5 @@
 import type { EventRegistry } from '#libs/contracts';
-import { quota } from '#libs/domain/tenancy';
+import { budget, quota } from '#libs/domain/tenancy';
 import type { Broker } from '#libs/event-log';
 import { CommandHandler } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
@@ -24,6 +24,8 @@ export function quotasOf({ broker, registry, environment, instance, bootId, fold
     environment,
     holder: `${instance}:${bootId}`,
     give: async (id, command, commandId) => await handler.handle(quota, id, command, { commandId }),
+    giveBudget: async (id, command, commandId) => await handler.handle(budget, id, command, { commandId }),
+    currency: () => folds.state().tenancy.priceBook.currency,
     limitsOf: (tenantId) => folds.state().tenancy.limits.get(tenantId),
     say,
   });

@@ -1,4 +1,4 @@
-import { windowStart } from '#libs/domain/tenancy';
+import { windowEnd, windowStart } from '#libs/domain/tenancy';
 import type { Account, Quota, UnderWay, Wanted } from './account.ts';
 import { quotaBounds } from './limits.ts';
 
@@ -89,7 +89,7 @@ export class WindowAccount implements Account {
       this.#idleSinceMs = nowMs;
       this.#needed = 0;
       this.#payDebt();
-    } else if (windowStartMs === this.#startMs + this.quota.windowMs) {
+    } else if (windowStartMs === this.#endMs()) {
       this.#next = windowStartMs === this.#nextStartMs ? this.#next + units : units;
       this.#nextStartMs = windowStartMs;
       this.#nextLeased = leased ?? 0;
@@ -130,7 +130,7 @@ export class WindowAccount implements Account {
   wants(nowMs: number): Wanted | undefined {
     this.#roll(nowMs);
     const { windowMs, limit } = this.quota;
-    const endMs = this.#startMs + windowMs;
+    const endMs = this.#endMs();
     const aheadMs = Math.min(windowMs, leaseAheadMsMax, Math.max(leaseAheadMsMin, windowMs / 6));
     const usual = Math.ceil(Math.max(this.#ratePerMs * aheadMs, limit.amount * leaseShareMin));
     const unitsMin = Math.max(1, this.#shortOf(this.#needed));
@@ -179,7 +179,12 @@ export class WindowAccount implements Account {
   }
 
   resetMs(nowMs: number): number {
-    return windowStart(this.quota.windowMs, nowMs) + this.quota.windowMs - nowMs;
+    this.#roll(nowMs);
+    return this.#endMs() - nowMs;
+  }
+
+  #endMs(): number {
+    return windowEnd(this.quota.windowMs, this.#startMs);
   }
 
   #roll(nowMs: number): void {

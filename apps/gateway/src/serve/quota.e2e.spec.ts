@@ -1,63 +1,19 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { create } from '@bufbuild/protobuf';
-import { EventRegistry, route, tenancy } from '#libs/contracts';
-import { hashApiKey, quota, windowsMs } from '#libs/domain/tenancy';
-import { CommandHandler, MemoryEventLog } from '#libs/event-log';
-import { CodedError, systemEnvironment } from '#libs/kernel';
-import { eventually } from '#libs/testkit';
-import { Quotas } from '../quota/index.ts';
+import { route, tenancy } from '#libs/contracts';
+import { windowsMs } from '#libs/domain/tenancy';
+import { systemEnvironment } from '#libs/kernel';
+import { eventually, wideWindow } from '#libs/testkit';
 import { quotaBounds } from '../quota/limits.ts';
 import { limitOf } from '../quota/quota.fixture.ts';
 import { resetText } from '../quota/rate-headers.ts';
-import type { DataPlaneOptions } from './data-plane.ts';
-import type { TestGateway } from './serve.fixture.ts';
-import { chat, closeAll, engine, errorOf, gateway, post } from './serve.fixture.ts';
+import { limited } from './limited.fixture.ts';
+import { closeAll, engine, errorOf } from './serve.fixture.ts';
 
 const { LimitMetric } = tenancy;
 const { Outcome } = route;
-const { minute, day } = windowsMs;
+const { minute } = windowsMs;
 
 afterEach(closeAll);
-
-const key = { authorization: 'Bearer good' };
-
-interface Limited extends TestGateway {
-  /** Set: the log answers nothing. */
-  away: boolean;
-  ask(body?: Record<string, unknown>, headers?: Record<string, string>): Promise<Response>;
-}
-
-/** A gateway whose tenant has these limits, over a log in memory. */
-async function limited(
-  limits: tenancy.Limit[],
-  origin: string,
-  options: Partial<DataPlaneOptions> = {},
-): Promise<Limited> {
-  const environment = systemEnvironment;
-  const log = new MemoryEventLog({ clock: environment.clock });
-  const handler = new CommandHandler({ log, registry: new EventRegistry(), environment, actor: 'test:1' });
-  const quotas = new Quotas({
-    environment,
-    holder: 'g:1',
-    give: async (id, command, commandId) => {
-      if (made.away) throw new CodedError('LOG_UNAVAILABLE', 'away');
-      return await handler.handle(quota, id, command, { commandId });
-    },
-    limitsOf: () => ({ seq: 1, limits }),
-    say: () => {},
-  });
-  quotas.start();
-  const lintel = await gateway([origin], { open: false, quotas, ...options });
-  const keyHash = hashApiKey('good');
-  const issued = create(tenancy.KeyIssuedSchema, { tenantId: 'acme', keyId: 'k', keyHash });
-  lintel.state.tenancy.keysByHash.set(keyHash, [{ key: issued, revoked: undefined }]);
-  const made: Limited = {
-    ...lintel,
-    away: false,
-    ask: (body = {}, headers = {}) => post(lintel, chat(body), { ...key, ...headers }),
-  };
-  return made;
-}
 
 const answering = (usage: object = { prompt_tokens: 10, completion_tokens: 5 }): Promise<string> =>
   engine((_body, response) => {
@@ -65,8 +21,9 @@ const answering = (usage: object = { prompt_tokens: 10, completion_tokens: 5 }):
     response.end(JSON.stringify({ usage }));
   });
 
-// A day: a test never meets the end of its window, but at midnight.
-const perDay = (metric: tenancy.LimitMetric, amount: number): tenancy.Limit => limitOf('daily', metric, day, amount);
+const wide = wideWindow(systemEnvironment.clock.nowMs());
+const perDay = (metric: tenancy.LimitMetric, amount: number): tenancy.Limit =>
+  limitOf('daily', metric, windowsMs[wide], amount);
 
 describe('limits of requests', () => {
   test('are told by headers as OpenAI sends them, and hold with a 429 that says which, how much and when', async () => {
@@ -84,7 +41,7 @@ describe('limits of requests', () => {
     expect(refused.headers.get('x-error-rpm-exceeded')).toBe('true');
     const error = await errorOf(refused);
     expect(error).toMatchObject({ code: 'quota_exceeded', type: 'rate_limit_error' });
-    expect(error.message).toContain('limit "daily" of tenant acme, 2 requests per day');
+    expect(error.message).toContain(`limit "daily" of tenant acme, 2 requests per ${wide}`);
     expect(lintel.records.at(-1)).toMatchObject({
       outcome: Outcome.REJECTED_QUOTA,
       httpStatus: 429,

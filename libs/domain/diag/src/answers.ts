@@ -224,6 +224,29 @@ export interface UsageAnswer extends Durable {
   readonly note?: string;
 }
 
+/** One window of one budget. */
+export interface BudgetItem {
+  readonly tenantId: string;
+  readonly limitId: string;
+  /** What it counts apart, or is for; empty is all. */
+  readonly projectId: string;
+  readonly keyId: string;
+  readonly endUser: string;
+  readonly model: string;
+  readonly window: string;
+  readonly windowStartMs: number;
+  readonly windowEndMs: number;
+  readonly isCurrent: boolean;
+  readonly currency: string;
+  readonly amountNano: number;
+  /** As the gateways have reported; 0 is nothing reported. */
+  readonly spentNano: number;
+  /** Beyond it requests are refused. */
+  readonly hard: boolean;
+  readonly alertPercents: readonly number[];
+  readonly reachedPercents: readonly number[];
+}
+
 /** A price of a model, in billionths of the currency. */
 export interface PriceItem {
   readonly model: string;

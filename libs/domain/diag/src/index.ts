@@ -2,6 +2,7 @@ export type {
   AdminKeyAnswer,
   AdminKeyItem,
   ApplyAnswer,
+  BudgetItem,
   DeadLetterAnswer,
   DeadLetterItem,
   Durable,

@@ -1,23 +1,28 @@
 export type { AdminKeyCommand, AdminKeyEvent, AdminKeyState } from './admin-key.decider.ts';
 export { adminKeys, adminKeysId, goodAdminKeys } from './admin-key.decider.ts';
+export type { BudgetEvent, BudgetState, BudgetWindow, ReportSpend } from './budget.decider.ts';
+export { budget } from './budget.decider.ts';
 export { hashApiKey, newApiKey } from './api-key.ts';
 export type { DesiredPrices, PlannedPrices } from './plan-prices.ts';
 export { planPrices } from './plan-prices.ts';
 export type { DesiredTenant, PlannedTenancy } from './plan-tenants.ts';
 export { byApi, planTenants } from './plan-tenants.ts';
+export { nanoText } from './money.ts';
 export type { CountedTokens, PriceBook } from './price-book.ts';
-export { costNanoOf, emptyPriceBook, priceOf } from './price-book.ts';
+export { costMaxNanoOf, costNanoOf, emptyPriceBook, priceOf } from './price-book.ts';
 export type { PriceInit, PricesSet, PricesState, SetPrices } from './prices.decider.ts';
 export { priceBookId, priceLimits, prices } from './prices.decider.ts';
 export type { LimitScope, WindowName } from './limits.ts';
 export {
   epochMs,
+  isBudget,
   isFirstOfEpoch,
   isWindowed,
   limitApplies,
   quotaAggregateId,
   quotaKey,
   slotWindowMs,
+  windowEnd,
   windowNameOf,
   windowsMs,
   windowStart,

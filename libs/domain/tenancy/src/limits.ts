@@ -9,6 +9,8 @@ export const windowsMs = {
   minute: 60 * secondMs,
   hour: 3_600 * secondMs,
   day: 86_400 * secondMs,
+  /** The name of the calendar month (UTC), by the length of the longest. */
+  month: 31 * 86_400 * secondMs,
 } as const;
 export type WindowName = keyof typeof windowsMs;
 
@@ -23,6 +25,11 @@ export const isWindowed = (metric: tenancy.LimitMetric): boolean =>
   metric !== LimitMetric.CONCURRENT && metric !== LimitMetric.MAX_TOKENS;
 
 const amountMax = Number.MAX_SAFE_INTEGER;
+const alertsMax = 16;
+const alertPercentMax = 1_000;
+
+/** A limit with alerts, or one that only tells. */
+export const isBudget = ({ alertPercents, soft }: tenancy.Limit): boolean => alertPercents.length > 0 || soft;
 
 /** What is wrong with a limit, in words; undefined where nothing is. */
 export function problemOf(limit: tenancy.Limit): string | undefined {
@@ -33,18 +40,30 @@ export function problemOf(limit: tenancy.Limit): string | undefined {
   if (isWindowed(metric) && windowNameOf(windowMs) === undefined) {
     return `its window is none of ${Object.keys(windowsMs).join(', ')}`;
   }
+  if (isBudget(limit) && metric !== LimitMetric.COST) return 'only a limit of cost can be a budget';
+  const { alertPercents } = limit;
+  if (alertPercents.length > alertsMax) return `it has more than ${alertsMax} alerts`;
+  if (
+    !alertPercents.every((percent, index) => percent > (alertPercents[index - 1] ?? 0) && percent <= alertPercentMax)
+  ) {
+    return `its alerts are not percents from 1 to ${alertPercentMax}, each above the one before`;
+  }
   return undefined;
 }
 
 /** Whose spending a limit counts, where it counts each of some kind apart. */
 export interface LimitScope {
   readonly tenantId: string;
+  /** Empty where the key is of none. */
+  readonly projectId: string;
   readonly keyId: string;
   readonly endUser: string;
   readonly model: string;
 }
 
-export function limitApplies(limit: tenancy.Limit, { keyId, endUser, model }: LimitScope): boolean {
+export function limitApplies(limit: tenancy.Limit, { projectId, keyId, endUser, model }: LimitScope): boolean {
+  if (limit.projectId !== '' && limit.projectId !== projectId) return false;
+  if (limit.perProject && projectId === '') return false;
   if (limit.keyId !== '' && limit.keyId !== keyId) return false;
   if (limit.perUser && endUser === '') return false;
   return limit.models.length === 0 || limit.models.includes(model);
@@ -63,6 +82,7 @@ export function quotaKey(limit: tenancy.Limit, scope: LimitScope): string {
     limit.perKey || limit.keyId !== '' ? scope.keyId : '',
     limit.perUser ? scope.endUser : '',
     limit.perModel ? scope.model : '',
+    ...(limit.perProject || limit.projectId !== '' ? [scope.projectId] : []),
   ];
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 40);
 }
@@ -81,4 +101,14 @@ export const quotaAggregateId = (key: string, windowMs: number, windowStartMs: n
 export const isFirstOfEpoch = (windowMs: number, windowStartMs: number): boolean =>
   windowStartMs % epochMs(windowMs) === 0;
 
-export const windowStart = (windowMs: number, nowMs: number): number => Math.floor(nowMs / windowMs) * windowMs;
+export const windowStart = (windowMs: number, nowMs: number): number =>
+  windowMs === windowsMs.month ? monthStart(nowMs, 0) : Math.floor(nowMs / windowMs) * windowMs;
+
+/** When the window ends that begins then: where the next one begins. */
+export const windowEnd = (windowMs: number, windowStartMs: number): number =>
+  windowMs === windowsMs.month ? monthStart(windowStartMs, 1) : windowStartMs + windowMs;
+
+function monthStart(atMs: number, monthsLater: number): number {
+  const at = new Date(atMs);
+  return Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + monthsLater, 1);
+}

@@ -63,6 +63,12 @@ export function costNanoOf(
   );
 }
 
+/** The most that so many tokens may cost: whatever of the prompt is cached. */
+export const costMaxNanoOf = (price: tenancy.Price, promptTokens: number, completionTokens: number): number =>
+  promptTokens * Math.max(price.inputNano, price.cachedInputNano) +
+  completionTokens * price.outputNano +
+  price.requestNano;
+
 export const priceBookToJson = ({ currency, prices: list, source, seq }: PriceBook): unknown => ({
   currency,
   prices: list.map((price) => toJson(tenancy.PriceSchema, price)),

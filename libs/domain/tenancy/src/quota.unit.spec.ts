@@ -202,7 +202,7 @@ describe('limits', () => {
       amount: 5,
       ...more,
     });
-  const scope = { tenantId: 't', keyId: 'k', endUser: 'u', model: 'm' };
+  const scope = { tenantId: 't', projectId: '', keyId: 'k', endUser: 'u', model: 'm' };
 
   test('say what is wrong with them', () => {
     expect(problemOf(limit())).toBeUndefined();

@@ -1,6 +1,8 @@
 import { fromJson, toJson } from '@bufbuild/protobuf';
 import { inScope, tenancy } from '#libs/contracts';
 import type { DecodedCommit } from '#libs/event-log';
+import type { Budgets } from './budgets.ts';
+import { budgetsFromJson, budgetsToJson, evolveBudgets } from './budgets.ts';
 import type { PriceBook } from './price-book.ts';
 import { emptyPriceBook, evolvePriceBook, priceBookFromJson, priceBookToJson } from './price-book.ts';
 import type { AdminKeyEvent, AdminKeyState } from './admin-key.decider.ts';
@@ -16,6 +18,8 @@ export interface TenancyState {
   /** Of tenants that have any. */
   readonly limits: Map<string, TenantLimits>;
   priceBook: PriceBook;
+  /** Empty where the fold does not follow them. */
+  budgets: Budgets;
   /** Keys of the admin API. */
   admin: AdminKeyState;
 }
@@ -31,12 +35,14 @@ export const emptyTenancyState = (): TenancyState => ({
   keysByHash: new Map(),
   limits: new Map(),
   priceBook: emptyPriceBook,
+  budgets: new Map(),
   admin: adminKeys.initial,
 });
 
 /** Folds one accepted commit into `state` and returns it. Commits of other contexts change nothing. */
 export function evolveTenancy(state: TenancyState, { subject, events, stored }: DecodedCommit): TenancyState {
   if (subject.context !== 'tenancy') return state;
+  if (subject.aggregate === 'budget') evolveBudgets(state.budgets, subject.id, events);
   if (subject.aggregate === 'prices') state.priceBook = evolvePriceBook(state.priceBook, events, stored.seq);
   if (subject.aggregate === 'admin') {
     for (const event of events) state.admin = adminKeys.evolve(state.admin, event as unknown as AdminKeyEvent);
@@ -118,12 +124,13 @@ export const keyAllowsEndpoint = (key: tenancy.KeyIssued, path: string): boolean
   key.endpoints.length === 0 || inScope(key.endpoints, path);
 
 /** Raised when evolveTenancy folds the same commits into something else: older snapshots are then thrown away. */
-export const tenancyFoldVersion = 5;
+export const tenancyFoldVersion = 6;
 
 /** Plain JSON of the state, for snapshots. */
 export const tenancyStateToJson = (state: TenancyState): unknown => ({
   admin: adminKeysToJson(state.admin),
   priceBook: priceBookToJson(state.priceBook),
+  budgets: budgetsToJson(state.budgets),
   tenants: [...state.tenants].map(([tenantId, { registration, keys, limits, projects, users }]) => ({
     registration: toJson(tenancy.TenantRegisteredSchema, registration as tenancy.TenantRegistered),
     keys: [...keys.values()].map(({ key, revoked, previous = [] }) => ({
@@ -150,9 +157,15 @@ interface TenantRow {
 /** @throws where the JSON is not what tenancyStateToJson made: the snapshot is then thrown away */
 export function tenancyStateFromJson(json: unknown): TenancyState {
   const state = emptyTenancyState();
-  const { admin, priceBook, tenants } = json as { admin: unknown; priceBook: unknown; tenants: TenantRow[] };
+  const { admin, priceBook, budgets, tenants } = json as {
+    admin: unknown;
+    priceBook: unknown;
+    budgets: unknown;
+    tenants: TenantRow[];
+  };
   state.admin = adminKeysFromJson(admin);
   state.priceBook = priceBookFromJson(priceBook);
+  state.budgets = budgetsFromJson(budgets);
   for (const row of tenants) {
     const registration = fromJson(tenancy.TenantRegisteredSchema, row.registration);
     const keys = new Map<string, IssuedKey>();

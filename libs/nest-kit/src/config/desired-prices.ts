@@ -7,6 +7,8 @@ const decimal = z.union([z.number(), z.string()]).transform((value) => String(va
 
 const perMillionMax = 1_000;
 const perRequestMax = 100_000;
+/** As many billionths as a double counts exactly. */
+const spendingMax = 9_000_000;
 
 /** Billionths per token of a price per million tokens: thousandths of it. */
 const perMillion = decimal.transform((text, context) => wholeOf(text, 3, perMillionMax, context));
@@ -37,6 +39,9 @@ function plain(text: string): string {
   const [, first = '', rest = '', zeros = ''] = matched;
   return `0.${'0'.repeat(Number(zeros) - 1)}${first}${rest}`;
 }
+
+/** Billionths of an amount of money. */
+export const spending = decimal.transform((text, context) => wholeOf(text, 9, spendingMax, context));
 
 const price = z.strictObject({
   /** As clients name it; "*" is each model that has no price of its own. */

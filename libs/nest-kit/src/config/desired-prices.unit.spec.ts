@@ -44,3 +44,33 @@ test('cached input costs what input does, unless it is said; a moment is read wi
     ],
   });
 });
+
+const limited = (limits: string): unknown[] => [
+  ...(desiredOf(parseConfig(`tenants: [{ id: a, limits: [${limits}] }]`, 'f'), 'test').tenants[0]?.limits ?? []),
+];
+
+test('limits of cost are told in the currency and kept in billionths; with alerts they are budgets', () => {
+  const month = 31 * 86_400_000;
+  expect(limited('{ cost: { day: 2.5 } }')).toMatchObject([
+    { limitId: 'cost/day', amount: 2_500_000_000, windowMs: 86_400_000 },
+  ]);
+  expect(limited('{ id: team, per: [project], cost: { month: 500 }, alerts: [50, 80, 100] }')).toMatchObject([
+    {
+      limitId: 'team cost/month per project',
+      ...{ amount: 500_000_000_000, windowMs: month, alertPercents: [50, 80, 100], soft: true, perProject: true },
+    },
+  ]);
+  expect(limited('{ project: search, cost: { month: 1 }, alerts: [100], hard: true }')).toMatchObject([
+    { limitId: 'project search cost/month', projectId: 'search', soft: false },
+  ]);
+  expect(limited('{ requests: { month: 9 } }')).toMatchObject([{ limitId: 'requests/month', windowMs: month }]);
+});
+
+test.each([
+  '{ requests: { day: 1 }, alerts: [50] }',
+  '{ cost: { day: 1 }, alerts: [80, 50] }',
+  '{ cost: { day: 1 }, hard: true }',
+  '{ cost: { day: 1e10 } }',
+])('%s is refused', (limits) => {
+  expect(() => limited(limits)).toThrow();
+});

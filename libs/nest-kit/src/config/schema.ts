@@ -1,7 +1,7 @@
 import { endpointProblem, isSubjectId } from '#libs/contracts';
 import { z } from 'zod';
+import { pricesSchema, spending } from './desired-prices.ts';
 import { edgeShape } from './edge-schema.ts';
-import { pricesSchema } from './desired-prices.ts';
 import { modelRouteSchema } from './model-route-schema.ts';
 
 const id = z.string().refine(isSubjectId, 'must be 1 to 64 letters, digits, "_" or "-"');
@@ -51,10 +51,21 @@ const windows = z.strictObject({
   minute: amount.optional(),
   hour: amount.optional(),
   day: amount.optional(),
+  /** The calendar month, UTC. */
+  month: amount.optional(),
 });
 
-export const limitParts = ['key', 'user', 'model'] as const;
-export const limitMetrics = ['requests', 'inputTokens', 'outputTokens', 'tokens'] as const;
+/** The same in units of the currency of the prices. */
+const costs = z.strictObject({
+  second: spending.optional(),
+  minute: spending.optional(),
+  hour: spending.optional(),
+  day: spending.optional(),
+  month: spending.optional(),
+});
+
+export const limitParts = ['key', 'user', 'model', 'project'] as const;
+export const limitMetrics = ['requests', 'inputTokens', 'outputTokens', 'tokens', 'cost'] as const;
 
 const limit = z
   .strictObject({
@@ -62,6 +73,8 @@ const limit = z
     id: id.optional(),
     /** Each of these has the whole amount for itself; without any the tenant (or the key) has it in all. */
     per: z.array(z.enum(limitParts)).default([]),
+    /** The project whose keys it is for; without it all of the tenant. */
+    project: id.optional(),
     /** Models that it counts; none is all. */
     models: z.array(z.string().min(1)).default([]),
     requests: windows.optional(),
@@ -69,6 +82,11 @@ const limit = z
     outputTokens: windows.optional(),
     /** Input and output together. */
     tokens: windows.optional(),
+    cost: costs.optional(),
+    /** Makes a budget of `cost`: at these percents of it somebody is told. */
+    alerts: z.array(z.int().min(1).max(1_000)).min(1).max(16).optional(),
+    /** A budget is only told of, unless it is hard: then it is a limit too. */
+    hard: z.boolean().optional(),
     /** Requests under way at once. */
     concurrent: amount.optional(),
     /** Output tokens that one request may ask for. */
@@ -79,7 +97,19 @@ const limit = z
       given.concurrent !== undefined ||
       given.maxTokens !== undefined ||
       limitMetrics.some((metric) => Object.keys(given[metric] ?? {}).length > 0),
-    `must bound something: ${limitMetrics.join(', ')} (each by second, minute, hour or day), concurrent or maxTokens`,
+    `must bound something: ${limitMetrics.join(', ')} (each by second, minute, hour, day or month), concurrent or maxTokens`,
+  )
+  .refine(
+    ({ alerts, hard, cost }) => (alerts === undefined && hard === undefined) || cost !== undefined,
+    'has alerts of no cost: a budget bounds cost, by second, minute, hour, day or month',
+  )
+  .refine(
+    ({ alerts, hard }) => hard === undefined || alerts !== undefined,
+    'is hard without alerts: without them any limit is',
+  )
+  .refine(
+    ({ alerts = [] }) => alerts.every((percent, index) => percent > (alerts[index - 1] ?? 0)),
+    'has alerts that do not rise',
   );
 
 const endpoint = z.string().superRefine((pattern, context) => {
