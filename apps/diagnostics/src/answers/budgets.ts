@@ -23,7 +23,15 @@ function reported({ budgets, tenants }: TenancyState, nowMs: number): BudgetItem
       const { tenantId, limitId, windowMs, windowStartMs, projectId, keyId, endUser, model, currency, soft } = last;
       const isSet = tenants.get(tenantId)?.limits.find((limit) => limit.limitId === limitId);
       items.push({
-        ...{ tenantId, limitId, projectId, keyId, endUser, model, currency, hard: !soft, reachedPercents: reached },
+        tenantId,
+        limitId,
+        projectId,
+        keyId,
+        endUser,
+        model,
+        currency,
+        hard: !soft,
+        reachedPercents: reached,
         alertPercents: isSet?.alertPercents ?? [],
         window: windowNameOf(windowMs) ?? `${windowMs} ms`,
         windowStartMs,
@@ -55,8 +63,19 @@ function unspent({ budgets, tenants, priceBook }: TenancyState, nowMs: number): 
       if (!isBudget(limit) || isApart || told.has(JSON.stringify([tenantId, limitId]))) continue;
       const windowStartMs = windowStart(windowMs, nowMs);
       items.push({
-        ...{ tenantId, limitId, projectId, keyId, endUser: '', model: '', currency: priceBook.currency },
-        ...{ hard: !soft, alertPercents, reachedPercents: [], amountNano: amount, spentNano: 0, isCurrent: true },
+        tenantId,
+        limitId,
+        projectId,
+        keyId,
+        endUser: '',
+        model: '',
+        currency: priceBook.currency,
+        hard: !soft,
+        alertPercents,
+        reachedPercents: [],
+        amountNano: amount,
+        spentNano: 0,
+        isCurrent: true,
         window: windowNameOf(windowMs) ?? `${windowMs} ms`,
         windowStartMs,
         windowEndMs: windowEnd(windowMs, windowStartMs),

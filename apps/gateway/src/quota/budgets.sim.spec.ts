@@ -14,7 +14,11 @@ import { Budgets } from './budgets.ts';
 const registry = new EventRegistry();
 const scope = { tenantId: 't', projectId: '', keyId: 'k', endUser: '', model: 'm' };
 const limit = create(tenancy.LimitSchema, {
-  ...{ limitId: 'b', metric: tenancy.LimitMetric.COST, windowMs: windowsMs.month, amount: 1_000_000, soft: true },
+  limitId: 'b',
+  metric: tenancy.LimitMetric.COST,
+  windowMs: windowsMs.month,
+  amount: 1_000_000,
+  soft: true,
   alertPercents: [10, 50, 80, 100],
 });
 
@@ -43,8 +47,11 @@ async function run(seed: number, decider: typeof budget = budget): Promise<Ran> 
     const log = new SimulatedEventLog(process, broker, network);
     const handler = new CommandHandler({ log, registry, environment, actor: process.life.name });
     const book = new Budgets({
-      ...{ clock: new BrokerClock(environment.clock), environment, holder: process.life.name.replace('#', ':') },
-      ...{ currency: () => 'USD', say: () => {} },
+      clock: new BrokerClock(environment.clock),
+      environment,
+      holder: process.life.name.replace('#', ':'),
+      currency: () => 'USD',
+      say: () => {},
       give: (id, command, commandId) => handler.handle(decider, id, command, { commandId }),
     });
     book.start();

@@ -100,8 +100,14 @@ export class Budgets {
     let spending = this.#spending.get(name);
     if (spending === undefined) {
       spending = {
-        ...{ count, startMs, spent: 0, reported: 0, reportedAtMs: nowMs, failures: 0 },
-        ...{ underWay: undefined, busy: false },
+        count,
+        startMs,
+        spent: 0,
+        reported: 0,
+        reportedAtMs: nowMs,
+        failures: 0,
+        underWay: undefined,
+        busy: false,
       };
       this.#spending.set(name, spending);
       this.counts.set(count.key, count);
@@ -165,8 +171,16 @@ export class Budgets {
     const { holder, currency } = this.#options;
     return {
       type: 'ReportSpend',
-      ...{ tenantId: scope.tenantId, limitId: limit.limitId, holder, windowStartMs: startMs, spent, limitsSeq },
-      ...{ windowMs: limit.windowMs, amount: limit.amount, alertPercents: limit.alertPercents, soft: limit.soft },
+      tenantId: scope.tenantId,
+      limitId: limit.limitId,
+      holder,
+      windowStartMs: startMs,
+      spent,
+      limitsSeq,
+      windowMs: limit.windowMs,
+      amount: limit.amount,
+      alertPercents: limit.alertPercents,
+      soft: limit.soft,
       projectId: limit.perProject || limit.projectId !== '' ? scope.projectId : '',
       keyId: limit.perKey || limit.keyId !== '' ? scope.keyId : '',
       endUser: limit.perUser ? scope.endUser : '',

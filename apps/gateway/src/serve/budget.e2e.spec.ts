@@ -14,7 +14,10 @@ afterEach(closeAll);
 const wide = wideWindow(systemEnvironment.clock.nowMs());
 const cost = (amount: number, more: LimitInit = {}): tenancy.Limit =>
   create(tenancy.LimitSchema, {
-    ...{ limitId: 'spend', metric: tenancy.LimitMetric.COST, windowMs: windowsMs[wide], amount },
+    limitId: 'spend',
+    metric: tenancy.LimitMetric.COST,
+    windowMs: windowsMs[wide],
+    amount,
     ...more,
   });
 const price = create(tenancy.PriceSchema, {

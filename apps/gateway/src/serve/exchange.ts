@@ -388,7 +388,14 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     const { promptTokens = 0, maxTokens = 0 } = features ?? {};
     const generates = generating.has(operation);
     const charge = quotas.chargeOf({
-      ...{ tenantId, projectId, keyId, endUser, model, promptTokens, maxTokens, generates },
+      tenantId,
+      projectId,
+      keyId,
+      endUser,
+      model,
+      promptTokens,
+      maxTokens,
+      generates,
       price: priceNow(this.#plane.state().tenancy.priceBook, model, this.#receivedAtMs),
     });
     if (charge === undefined) return attempts.begin();

@@ -48,7 +48,8 @@ export const budget: Decider<BudgetState, ReportSpend, BudgetEvent> = {
   context: 'tenancy',
   aggregate: 'budget',
   initial: { windows: new Map(), amount: 0, limitsSeq: 0 },
-  decide(state, { type: _, alertPercents, ...report }) {
+  decide(state, command) {
+    const { type: _, alertPercents, ...report } = command;
     const { tenantId, limitId, holder, windowStartMs, spent } = report;
     if (!Number.isSafeInteger(spent) || spent < 0) {
       throw new CodedError('TENANCY_SPEND_INVALID', `${holder} reports ${spent}, which is no amount`);

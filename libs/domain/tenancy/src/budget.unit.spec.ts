@@ -10,8 +10,20 @@ import { nanoText } from './money.ts';
 
 const report = (holder: string, spent: number, more: Partial<ReportSpend> = {}): ReportSpend => ({
   type: 'ReportSpend',
-  ...{ tenantId: 't', limitId: 'b', holder, windowStartMs: 0, windowMs: windowsMs.day, spent, amount: 1_000 },
-  ...{ limitsSeq: 1, projectId: '', keyId: '', endUser: '', model: '', currency: 'USD', soft: true },
+  tenantId: 't',
+  limitId: 'b',
+  holder,
+  windowStartMs: 0,
+  windowMs: windowsMs.day,
+  spent,
+  amount: 1_000,
+  limitsSeq: 1,
+  projectId: '',
+  keyId: '',
+  endUser: '',
+  model: '',
+  currency: 'USD',
+  soft: true,
   alertPercents: [50, 80, 100],
   ...more,
 });

@@ -26,9 +26,14 @@ export function evolveBudgets(budgets: Budgets, id: string, events: readonly Dec
 
 export const budgetsToJson = (budgets: Budgets): unknown =>
   [...budgets].map(([id, { windows, amount, limitsSeq }]) => ({
-    ...{ id, amount, limitsSeq },
+    id,
+    amount,
+    limitsSeq,
     windows: [...windows].map(([startMs, { spent, total, reached, last }]) => ({
-      ...{ startMs, total, reached, spent: [...spent] },
+      startMs,
+      total,
+      reached,
+      spent: [...spent],
       last: last === undefined ? null : toJson(tenancy.SpendReportedSchema, last),
     })),
   }));
@@ -46,12 +51,15 @@ export function budgetsFromJson(json: unknown): Budgets {
     (json as BudgetJson[]).map(({ id, amount, limitsSeq, windows }) => [
       id,
       {
-        ...{ amount, limitsSeq },
+        amount,
+        limitsSeq,
         windows: new Map(
           windows.map(({ startMs, spent, total, reached, last }): [number, BudgetWindow] => [
             startMs,
             {
-              ...{ total, reached, spent: new Map(spent) },
+              total,
+              reached,
+              spent: new Map(spent),
               last: last === null ? undefined : fromJson(tenancy.SpendReportedSchema, last),
             },
           ]),

@@ -57,7 +57,11 @@ test('limits of cost are told in the currency and kept in billionths; with alert
   expect(limited('{ id: team, per: [project], cost: { month: 500 }, alerts: [50, 80, 100] }')).toMatchObject([
     {
       limitId: 'team cost/month per project',
-      ...{ amount: 500_000_000_000, windowMs: month, alertPercents: [50, 80, 100], soft: true, perProject: true },
+      amount: 500_000_000_000,
+      windowMs: month,
+      alertPercents: [50, 80, 100],
+      soft: true,
+      perProject: true,
     },
   ]);
   expect(limited('{ project: search, cost: { month: 1 }, alerts: [100], hard: true }')).toMatchObject([
