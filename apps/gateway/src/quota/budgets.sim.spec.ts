@@ -103,7 +103,7 @@ async function run(seed: number, decider: typeof budget = budget): Promise<Ran> 
 
 const seeds = 150;
 
-test(`L56 alerts are told once each, whoever dies and whatever is lost, and of no more than was spent (${seeds} seeds)`, async () => {
+test(`L58 alerts are told once each, whoever dies and whatever is lost, and of no more than was spent (${seeds} seeds)`, async () => {
   let alerts = 0;
   let crashes = 0;
   for (let seed = 1; seed <= seeds; seed++) {

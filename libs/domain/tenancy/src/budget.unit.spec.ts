@@ -40,7 +40,7 @@ class Told {
   }
 }
 
-test('L56 each alert is told once, by the report that takes the total there, whoever reports', () => {
+test('L58 each alert is told once, by the report that takes the total there, whoever reports', () => {
   const told = new Told();
   expect(told.give(report('g1', 499))).toEqual([]);
   expect(told.give(report('g2', 1))).toEqual([50]);
