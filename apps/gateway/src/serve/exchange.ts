@@ -19,7 +19,7 @@ import { decoderOf } from '../edge/decoder.ts';
 import type { Decoded, Decoder } from '../edge/decoder.ts';
 import { keyOf } from './keys.ts';
 import type { Charge } from '../quota/index.ts';
-import { costOf, priceNow } from '../quota/index.ts';
+import { chargeOf, settleCost } from './charging.ts';
 import { Once } from './once.ts';
 import type { KeptAnswer, Waiter } from './idempotency.ts';
 import { soundKey } from './idempotency.ts';
@@ -382,22 +382,9 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
   /** Sends it, where it is within its tenant's limits: at once, or after a moment's wait for a lease. */
   #reserve(attempts: Attempts): void {
     const { quotas } = this.#plane;
-    const { tenantId, projectId, keyId, endUser, model, features } = this.account;
     const { body, operation } = this.target.endpoint;
     if (quotas === undefined || this.#key === undefined || body === 'none') return attempts.begin();
-    const { promptTokens = 0, maxTokens = 0 } = features ?? {};
-    const generates = generating.has(operation);
-    const charge = quotas.chargeOf({
-      tenantId,
-      projectId,
-      keyId,
-      endUser,
-      model,
-      promptTokens,
-      maxTokens,
-      generates,
-      price: priceNow(this.#plane.state().tenancy.priceBook, model, this.#receivedAtMs),
-    });
+    const charge = chargeOf(this.#plane, this.account, operation, this.#receivedAtMs);
     if (charge === undefined) return attempts.begin();
     if ('outcome' in charge) return void this.refuse(charge);
     this.charge = charge;
@@ -581,10 +568,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     plane.active.remove(this);
     this.releaseBody();
     this.once?.over(this, this.nowMs());
-    const { outcome, usage } = account;
-    account.cost = costOf(plane.state().tenancy.priceBook, account.model, this.#receivedAtMs, usage);
-    const costNano = account.cost?.nano;
-    this.charge?.close({ outcome, usage, costNano, reached: account.attempts.length > 0 });
+    settleCost(plane, account, this.charge, this.#receivedAtMs);
     this.#attempts?.over();
     account.totalMs = this.elapsedMs;
     closeBooks(plane, account, {
@@ -598,6 +582,4 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
   }
 }
 
-/** Operations whose answers are generated text. */
-const generating = new Set(['chat', 'text_completion']);
 const unreadBytesMax = 256 * 1024;
