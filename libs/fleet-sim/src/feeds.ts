@@ -74,6 +74,8 @@ export const standardFeeds = (): FeedSet => ({
       value: ({ inflight, inflightElsewhere }) => inflight + inflightElsewhere,
       ageMs: ({ elsewhereAgeMs }) => elsewhereAgeMs,
     },
+    // Workloads name no adapters.
+    adapterResident: own(() => Number.NaN),
     warmth: own(() => 1),
     prefixBlocks: own(({ index }, { prefixDepths }) => prefixDepths[index] as number),
     // No role sets: every replica does all of a request, of any length, and hands nothing over.

@@ -54,6 +54,8 @@ export const columns = [
   'promptTokensMax',
   /** Hand-over to this replica as measured lately, for each 1,000 tokens, ms. Aged by the last one. */
   'transferPerKTokenMs',
+  /** 1 where the adapter that the request names is believed to be in a slot of the engine, 0 where it is to be loaded first. Unknown for base models. */
+  'adapterResident',
 ] as const;
 
 export type Column = (typeof columns)[number];

@@ -33,6 +33,10 @@ export interface FleetReplica {
   routability(nowMs?: number): Routability;
   /** Writes what is known of it into a row: inflight over all gateways, waiting, running, kvUse, warmth, each with its age. */
   describe(table: CandidateTable, row: number, nowMs?: number): void;
+  /** 1 where the adapter is believed to be in a slot, 0 where it is to be loaded first, NaN unknown. */
+  adapterResident(adapter: string): number;
+  /** A request for the adapter goes there. */
+  adapterSent(adapter: string): void;
   begin(): void;
   /** Once for each `begin`. Charges circuit and outlier ejection. */
   end(end: route.AttemptEnd): void;

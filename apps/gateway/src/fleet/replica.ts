@@ -3,6 +3,7 @@ import type { EngineModel } from '#libs/engines';
 import type { Clock } from '#libs/kernel';
 import type { Work } from '#libs/latency-model';
 import type { CandidateTable } from '#libs/scheduling';
+import { AdapterSlots } from './adapter-slots.ts';
 import type { CircuitState } from './circuit.ts';
 import type { UpstreamTrust } from '../edge/upstream-tls.ts';
 import { Circuit } from './circuit.ts';
@@ -45,6 +46,7 @@ export class LiveReplica implements FleetReplica {
   readonly ended = { success: 0, failure: 0, neutral: 0 };
   readonly registeredAtMs: number;
   #routableSinceMs: number | undefined;
+  readonly #adapters = new AdapterSlots();
 
   constructor(
     readonly registration: route.ReplicaRegistered,
@@ -104,6 +106,14 @@ export class LiveReplica implements FleetReplica {
     if (load.kvUse !== undefined) table.set(row, 'kvUse', load.kvUse, ageMs);
   }
 
+  adapterResident(adapter: string): number {
+    return this.#adapters.resident(adapter, this.observation.adapters);
+  }
+
+  adapterSent(adapter: string): void {
+    this.#adapters.sent(adapter, this.observation.adapters);
+  }
+
   begin(): void {
     this.inflight++;
     this.circuit.begin(this.clock.monotonicMs());
@@ -126,7 +136,10 @@ export class LiveReplica implements FleetReplica {
     const nowMs = this.clock.monotonicMs();
     const cameBack = this.observation.healthy === false && observation.healthy === true;
     this.observation = observation;
-    if (cameBack) this.circuit.probeNow(nowMs);
+    if (cameBack) {
+      this.circuit.probeNow(nowMs);
+      this.#adapters.clear();
+    }
     this.noteRouting(nowMs);
   }
 

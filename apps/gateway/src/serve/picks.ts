@@ -17,6 +17,7 @@ export interface RoutePlan {
   readonly compiled: CompiledPipeline;
   readonly readsPrefix: boolean;
   readonly readsSession: boolean;
+  readonly readsAdapter: boolean;
   /** It pairs prefill and decode replicas; else each is asked for all of a request. */
   readonly readsRoles: boolean;
   /** What it reads of that which the gateway learns itself. */
@@ -31,6 +32,8 @@ export interface PickRequest {
   readonly replicas: readonly FleetReplica[];
   readonly selector: Selector | undefined;
   readonly asked: Asked;
+  /** The model's name where it is an adapter, else ''. */
+  readonly adapter?: string;
   /** It may be computed in two places. */
   readonly splittable?: boolean;
 }
@@ -87,6 +90,7 @@ export class Picks {
       compiled,
       readsPrefix: compiled.reads.includes('prefixBlocks'),
       readsRoles: compiled.reads.includes('roles'),
+      readsAdapter: compiled.reads.includes('adapterResident'),
       readsSession: profile.spec.scorers.some(({ type }) => type === 'session'),
       signals: signalGroups(compiled.reads),
     };
@@ -142,7 +146,8 @@ export class Picks {
     nowMs: number,
     part: Part = all,
   ): Flight {
-    const { blocks, features, asked } = request;
+    const { blocks, features, asked, adapter = '' } = request;
+    if (adapter !== '') replica.adapterSent(adapter);
     if (blocks !== undefined && blocks.length > 0) this.#index.insert(blocks, replica.id);
     const { signals } = this;
     const load = signals.replica(replica.id);
@@ -177,7 +182,7 @@ export class Picks {
   }
 
   #collect(request: PickRequest, tried: readonly FleetReplica[], wanted: Routability, nowMs: number): boolean {
-    const { replicas, selector, plan, asked } = request;
+    const { replicas, selector, plan, asked, adapter = '' } = request;
     const { signals } = this;
     for (const replica of replicas) {
       if (replica.routability(nowMs) !== wanted || tried.includes(replica)) continue;
@@ -185,6 +190,8 @@ export class Picks {
       if (!plan.readsRoles && !answersAlone(replica)) continue;
       const row = this.#table.add(replica.id);
       replica.describe(this.#table, row, nowMs);
+      if (adapter !== '' && plan.readsAdapter)
+        this.#table.set(row, 'adapterResident', replica.adapterResident(adapter), 0);
       if (plan.readsRoles) writeRoles(this.#table, row, replica, request.splittable === true);
       if (plan.signals.any) {
         const load = signals.replica(replica.id);

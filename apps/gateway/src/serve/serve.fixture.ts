@@ -46,6 +46,12 @@ export class FakeReplica implements FleetReplica {
     table.set(row, 'inflight', this.inflight);
   }
 
+  adapterResident(): number {
+    return Number.NaN;
+  }
+
+  adapterSent(): void {}
+
   begin(): void {
     this.began++;
     this.inflight++;

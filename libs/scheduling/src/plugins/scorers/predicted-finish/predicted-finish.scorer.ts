@@ -33,6 +33,20 @@ function pressure({ candidates, keep }: PickContext, halfMs: number): number {
   return waitMs / (waitMs + halfMs);
 }
 
+/** Whether it is known of each kept candidate. Where it is of none the request names no adapter, which is nothing to note. */
+function adaptersKnown({ candidates, keep, notes }: PickContext): boolean {
+  const resident = candidates.values('adapterResident');
+  let known = 0;
+  let kept = 0;
+  for (let i = 0; i < candidates.count; i++) {
+    if (keep[i] === 0) continue;
+    kept++;
+    if (!Number.isNaN(resident[i])) known++;
+  }
+  if (known > 0 && known < kept) notes.add('unknown:adapterResident');
+  return known > 0 && known === kept;
+}
+
 const warmthMin = 0.05;
 
 export const predictedFinish: Scorer = {
@@ -40,13 +54,14 @@ export const predictedFinish: Scorer = {
   type: 'predicted-finish',
   version: 1,
   stability: 'experimental',
-  reads: ['inflight', 'warmth', ...predictionReads],
+  reads: ['inflight', 'warmth', 'adapterResident', ...predictionReads],
   params: paramsOf('predicted-finish', {
     outputTokens: { default: 200, min: 0, max: 1_000_000 },
     decodeWeight: { default: 0.1, min: 0, max: 100 },
     othersWeight: { default: 1, min: 0, max: 100 },
     pressureHalfMs: { default: 2_000, min: 1, max: 3_600_000 },
     tokensPerRequest: { default: 50, min: 0, max: 100_000 },
+    adapterLoadMs: { default: 300, min: 0, max: 3_600_000 },
   }),
   /** Least predicted time to the first token, with a share of the rest and of the time that others lose by it, scores 1; most 0. */
   score(context, params, out) {
@@ -65,8 +80,11 @@ export const predictedFinish: Scorer = {
     const tpotPerDecoding = candidates.values('tpotPerDecodingMs');
     const decoding = candidates.values('decoding');
     const warmth = candidates.values('warmth');
+    const adapterLoadMs = adaptersKnown(context) ? (params['adapterLoadMs'] as number) : 0;
+    const resident = candidates.values('adapterResident');
     for (let i = 0; i < candidates.count; i++) {
-      const own = (ttftMs[i] as number) + decode * (tpotMs[i] as number);
+      const loadMs = adapterLoadMs > 0 && resident[i] === 0 ? adapterLoadMs : 0;
+      const own = loadMs + (ttftMs[i] as number) + decode * (tpotMs[i] as number);
       const prefillMs = ((perKToken[i] as number) * (uncached[i] as number)) / 1000;
       const others = (decoding[i] as number) * (prefillMs + decode * (tpotPerDecoding[i] as number));
       const warm = warmth[i] as number;

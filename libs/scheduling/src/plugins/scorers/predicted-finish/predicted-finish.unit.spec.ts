@@ -49,6 +49,25 @@ test('under pressure a long prompt keeps away from where many decode', () => {
   expect(score(predictedFinish, { rows: [many, queue(4_000)], request: short }).scores).toEqual([1, 0]);
 });
 
+test('an adapter that is to be loaded first costs its load', () => {
+  const [here, away]: Row[] = [
+    { ...idle, adapterResident: 1 },
+    { ...idle, adapterResident: 0 },
+  ];
+  const busy = (prefillTokens: number): Row => ({ ...here, prefillTokens }) as Row;
+  const params = { adapterLoadMs: 300 };
+  expect(score(predictedFinish, { rows: [away as Row, busy(2_900)], request, params }).scores).toEqual([0, 1]);
+  expect(score(predictedFinish, { rows: [away as Row, busy(3_100)], request, params }).scores).toEqual([1, 0]);
+});
+
+test.each([[[Number.NaN, 0]], [[0, Number.NaN]]])(
+  'L14 an adapter unknown on one side counts for none: %j',
+  (places) => {
+    const rows = places.map((adapterResident) => ({ ...idle, adapterResident }));
+    expect(score(predictedFinish, { rows, request })).toEqual({ scores: [1, 1], notes: ['unknown:adapterResident'] });
+  },
+);
+
 test('a replica that warms up costs more', () => {
   expect(score(predictedFinish, { rows: [{ ...idle, warmth: 0.5 }, idle], request }).scores).toEqual([0, 1]);
 });
