@@ -2,14 +2,60 @@ import type { RecordedUsage } from '#libs/recording';
 import { usageOf } from './usage.ts';
 
 const lineBytesMax = 256 * 1024;
-const dataColon = Buffer.from('data:');
 const done = Buffer.from('[DONE]');
-const usagePattern = Buffer.from('"usage":');
 const errorStart = Buffer.from('{"error"');
-const noChoices = Buffer.from('"choices":[]');
-/** Chunks that carry no token: the first that names the role, and the last that names the reason of the end. */
-const emptyDeltas = [Buffer.from('"content":""'), Buffer.from('"delta":{}'), Buffer.from('"text":""')];
-const otherTokens = [Buffer.from('"tool_calls":[{'), Buffer.from('"reasoning')];
+
+/** What a chunk may say of itself. */
+const enum Says {
+  Usage = 1,
+  /** No token: the first chunk that names the role, and the last that names the reason of the end. */
+  EmptyDelta = 2,
+  /** A token that is no text. */
+  OtherToken = 4,
+  NoChoices = 8,
+}
+
+/** Each begins with a quote; by the letter behind it. */
+const patterns: (readonly (readonly [pattern: Buffer, says: Says])[] | undefined)[] = [];
+for (const [text, says] of [
+  ['"usage":', Says.Usage],
+  ['"content":""', Says.EmptyDelta],
+  ['"delta":{}', Says.EmptyDelta],
+  ['"text":""', Says.EmptyDelta],
+  ['"tool_calls":[{', Says.OtherToken],
+  ['"reasoning', Says.OtherToken],
+  ['"choices":[]', Says.NoChoices],
+] as const) {
+  const letter = text.charCodeAt(1);
+  patterns[letter] = [...(patterns[letter] ?? []), [Buffer.from(text), says]];
+}
+
+/** Of the last `sayings`: where "usage" stands first. */
+let usageAt = -1;
+
+/** All that a chunk says, in one pass: a search for each pattern would cost more than all else that a token costs us. */
+function sayings(line: Buffer): number {
+  let found = 0;
+  usageAt = -1;
+  const last = line.length - 8;
+  for (let at = 0; at <= last; at++) {
+    if (line[at] !== 0x22) continue;
+    const group = patterns[line[at + 1] as number];
+    if (group === undefined) continue;
+    for (const [pattern, says] of group) {
+      if (!stands(line, at, pattern)) continue;
+      found |= says;
+      if (says === Says.Usage && usageAt < 0) usageAt = at;
+    }
+  }
+  return found;
+}
+
+function stands(line: Buffer, at: number, pattern: Buffer): boolean {
+  if (at + pattern.length > line.length) return false;
+  for (let index = 2; index < pattern.length; index++) if (line[at + index] !== pattern[index]) return false;
+  return true;
+}
 
 /**
  * Reads a stream of server-sent events as its bytes pass: when tokens came, how many, and the engine's usage. A line may be split
@@ -73,7 +119,9 @@ export class SseScanner {
       this.other(bytes, from, to);
       return;
     }
-    if (to - from < 6 || bytes.compare(dataColon, 0, 5, from, from + 5) !== 0) return;
+    // "data:"
+    if (to - from < 6 || bytes[from + 1] !== 0x61 || bytes[from + 2] !== 0x74) return;
+    if (bytes[from + 3] !== 0x61 || bytes[from + 4] !== 0x3a) return;
     let start = from + 5;
     let end = to;
     if (bytes[start] === 0x20) start++;
@@ -88,13 +136,13 @@ export class SseScanner {
 
   /** The data of one line. */
   protected data(line: Buffer, nowMs: number): void {
-    if (line.length >= 8 && line.compare(errorStart, 0, 8, 0, 8) === 0) {
+    if (line.length >= 8 && line[2] === 0x65 && line.compare(errorStart, 0, 8, 0, 8) === 0) {
       this.errorTold = true;
       return;
     }
-    const usageAt = line.indexOf(usagePattern);
-    if (usageAt >= 0) this.#readUsage(line, usageAt + usagePattern.length);
-    if (carriesToken(line)) this.token(nowMs);
+    const found = sayings(line);
+    if (usageAt >= 0) this.#readUsage(line, usageAt + '"usage":'.length);
+    if (carriesToken(line, found)) this.token(nowMs);
   }
 
   #readUsage(line: Buffer, at: number): void {
@@ -116,11 +164,7 @@ export class SseScanner {
   }
 }
 
-function carriesToken(line: Buffer): boolean {
+function carriesToken(line: Buffer, found: number): boolean {
   if (line.length < 3) return false;
-  for (const empty of emptyDeltas) {
-    if (line.indexOf(empty) < 0) continue;
-    return otherTokens.some((pattern) => line.indexOf(pattern) >= 0);
-  }
-  return line.indexOf(noChoices) < 0;
+  return (found & Says.EmptyDelta) === 0 ? (found & Says.NoChoices) === 0 : (found & Says.OtherToken) !== 0;
 }
