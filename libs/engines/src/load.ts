@@ -21,13 +21,13 @@ export interface EngineLoad {
   readonly adapters: AdapterUse | undefined;
 }
 
-/** Reads the page of an engine's metrics. A page without a single wanted family is unusable; a missing one is unknown. */
-export function readLoad(profile: EngineProfile, text: string): EngineLoad | Unusable {
+/** Reads the page of an engine's metrics. A page without a single wanted family is unusable; a missing one is unknown. `rank`: of this data-parallel engine alone. */
+export function readLoad(profile: EngineProfile, text: string, rank?: number): EngineLoad | Unusable {
   if (text.length > engineLimits.metricsBytesMax) return { problem: `${text.length} characters of metrics` };
   const { families } = profile;
-  const waiting = sum(valuesOf(text, families.waiting));
-  const running = sum(valuesOf(text, families.running));
-  const kvUses = valuesOf(text, families.kvUse).map((share) => Math.min(share, 1));
+  const waiting = sum(valuesOf(text, families.waiting, rank));
+  const running = sum(valuesOf(text, families.running, rank));
+  const kvUses = valuesOf(text, families.kvUse, rank).map((share) => Math.min(share, 1));
   const adapters = families.lora === undefined ? undefined : readAdapters(text, families.lora);
   if (waiting === undefined && running === undefined && kvUses.length === 0) {
     const wanted = [...families.running, ...families.waiting, ...families.kvUse];
@@ -44,9 +44,11 @@ export function readLoad(profile: EngineProfile, text: string): EngineLoad | Unu
 }
 
 /** Of the first name that is there. A negative count is no count. */
-function valuesOf(text: string, names: readonly string[]): number[] {
+function valuesOf(text: string, names: readonly string[], rank: number | undefined): number[] {
   for (const name of names) {
-    const values = samplesOf(text, name).flatMap(({ value }) => (value >= 0 ? value : []));
+    const values = samplesOf(text, name).flatMap(({ value, labels }) =>
+      value >= 0 && (rank === undefined || labelOf(labels, 'engine') === String(rank)) ? value : [],
+    );
     if (values.length > 0) return values;
   }
   return [];

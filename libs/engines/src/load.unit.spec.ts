@@ -141,3 +141,16 @@ describe('samples out of a page', () => {
     );
   });
 });
+
+test('of a page with several data-parallel engines one rank has what is labelled with its number', () => {
+  const page = [0, 1]
+    .map(
+      (rank) =>
+        `vllm:num_requests_running{engine="${rank}",model_name="m"} ${rank + 1}\nvllm:num_requests_waiting{engine="${rank}"} ${rank}\n`,
+    )
+    .join('');
+  const vllm = engineProfile(route.EngineKind.VLLM) as EngineProfile;
+  expect(readLoad(vllm, page, 1)).toMatchObject({ running: 2, waiting: 1 });
+  expect(readLoad(vllm, page)).toMatchObject({ running: 3, waiting: 1 });
+  expect(readLoad(vllm, page, 7)).toHaveProperty('problem');
+});

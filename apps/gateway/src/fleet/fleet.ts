@@ -25,6 +25,8 @@ export interface FleetReplica {
   readonly roleset: string;
   /** Set where it is somebody else's service. */
   readonly provider?: Provider | undefined;
+  /** Its data-parallel rank behind a server that it shares with others. */
+  readonly rank?: number | undefined;
   /** Requests that this gateway has on it now. */
   readonly inflight: number;
   /** What requests of other gateways there still need, as far as they tell. */
@@ -44,6 +46,8 @@ export interface FleetReplica {
 
 /** A service of somebody else that speaks the OpenAI API. */
 export interface Provider {
+  /** As its certificate and its name have it: "api.openai.com". */
+  readonly host: string;
   /** In front of paths, in the place of "/v1": "/openai/v1". */
   readonly basePath: string;
   /** What a model is called there, by its name here. */

@@ -7,7 +7,7 @@ import type { Environment } from '#libs/kernel';
 import type { UpstreamTls, UpstreamTrust } from '../edge/upstream-tls.ts';
 import type { IssueReplicaCommand } from './ejector.ts';
 import { Ejector } from './ejector.ts';
-import type { Fleet, ServedModel } from './fleet.ts';
+import type { Fleet, ServedModel, SpareReplicas } from './fleet.ts';
 import { InflightExchange } from './inflight-exchange.ts';
 import { fleetLimits } from './limits.ts';
 import { ModelIndex } from './model-index.ts';
@@ -98,6 +98,14 @@ export class LiveFleet implements Fleet {
 
   replicasFor(model: string): readonly LiveReplica[] | undefined {
     return this.#indexed().replicasFor(model);
+  }
+
+  sparesFor(model: string): SpareReplicas | undefined {
+    return this.#indexed().sparesFor(model);
+  }
+
+  get renames(): boolean {
+    return this.#indexed().renames;
   }
 
   replica(id: string): LiveReplica | undefined {

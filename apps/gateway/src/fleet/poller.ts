@@ -96,6 +96,11 @@ export class Poller {
     const slow = clock.monotonicMs() - this.#modelsAtMs >= fleetLimits.modelsPeriodMs;
     if (slow) await this.#readCredential();
     if (this.#credentialProblem !== undefined) this.#blame(next, this.#credentialProblem);
+    if (this.#options.registration.provider !== undefined) {
+      // Its key alone: what it lacks is unknown, and asking costs.
+      if (slow) this.#modelsAtMs = clock.monotonicMs();
+      return;
+    }
     if (next.engine === route.EngineKind.UNSPECIFIED) await this.#detect(next);
     const profile = engineProfile(next.engine);
     if (profile === undefined) return;
@@ -167,12 +172,13 @@ export class Poller {
 
   async #askLoad(next: Writable<Observation>, profile: EngineProfile): Promise<void> {
     if (profile.metricsPath === undefined) return;
-    const { metricsUrl, url } = this.#options.registration;
+    const { metricsUrl, url, dataParallelSize, dataParallelRank } = this.#options.registration;
+    const rank = dataParallelSize > 0 ? dataParallelRank : undefined;
     const load = await this.#parsed(
       next,
       profile.metricsPath,
       engineLimits.metricsBytesMax,
-      (text) => readLoad(profile, text),
+      (text) => readLoad(profile, text, rank),
       {
         origin: metricsUrl === '' ? url : metricsUrl,
       },

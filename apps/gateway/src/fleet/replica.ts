@@ -7,7 +7,7 @@ import { AdapterSlots } from './adapter-slots.ts';
 import type { CircuitState } from './circuit.ts';
 import type { UpstreamTrust } from '../edge/upstream-tls.ts';
 import { Circuit } from './circuit.ts';
-import type { FleetReplica, Routability } from './fleet.ts';
+import type { FleetReplica, Provider, Routability } from './fleet.ts';
 import { fleetLimits } from './limits.ts';
 import type { Observation } from './observation.ts';
 import { nothingObserved } from './observation.ts';
@@ -32,6 +32,10 @@ export class LiveReplica implements FleetReplica {
   readonly labels: Readonly<Record<string, string>>;
   readonly role: route.ReplicaRole;
   readonly roleset: string;
+  readonly provider: Provider | undefined;
+  /** "replica", "overflow", "fallback". */
+  readonly use: string;
+  readonly rank: number | undefined;
   readonly circuit = new Circuit();
   readonly window = new FailureWindow();
   observation: Observation;
@@ -59,6 +63,9 @@ export class LiveReplica implements FleetReplica {
     this.origin = registration.url;
     this.address = addressOf(registration.url);
     this.labels = registration.labels;
+    this.provider = providerOf(registration);
+    this.use = registration.provider?.use ?? 'replica';
+    this.rank = registration.dataParallelSize > 0 ? registration.dataParallelRank : undefined;
     this.role = registration.role;
     this.roleset = registration.roleset;
     this.observation = nothingObserved(registration.engine);
@@ -86,6 +93,8 @@ export class LiveReplica implements FleetReplica {
       return 'unhealthy';
     if (asleep) return 'asleep';
     if (!this.circuit.admits(nowMs)) return 'circuit-open';
+    // Nobody asks somebody else's service how it is: its answers tell.
+    if (this.provider !== undefined) return 'ready';
     return healthy === undefined || this.healthAgeMs(nowMs) > fleetLimits.healthStaleMs ? 'unknown' : 'ready';
   }
 
@@ -178,6 +187,12 @@ export class LiveReplica implements FleetReplica {
       ...(answered ?? []).filter(({ id, parent }) => parent !== undefined && named.has(parent) && !named.has(id)),
     ];
   }
+}
+
+function providerOf({ url, provider }: route.ReplicaRegistered): Provider | undefined {
+  if (provider === undefined) return undefined;
+  const { basePath, names, allowPrivate } = provider;
+  return { host: new URL(url).host, basePath, names: new Map(Object.entries(names)), allowsPrivate: allowPrivate };
 }
 
 function addressOf(url: string): string {

@@ -16,7 +16,7 @@ export function viewOf(replica: LiveReplica, nowMs: number): MessageInitShape<ty
   return {
     registration: create(route.ReplicaRegisteredSchema, { ...registration, engine: observation.engine }),
     draining,
-    healthy: healthy === true,
+    healthy: healthy === true || (replica.provider !== undefined && replica.routabilityAt(nowMs) === 'ready'),
     circuit: replica.circuitAt(nowMs),
     healthAgeMs: healthAtMs === undefined ? 0 : nowMs - healthAtMs,
     values,

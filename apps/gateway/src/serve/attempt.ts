@@ -63,7 +63,11 @@ export const endOf = (failure: Failure): route.AttemptEnd => {
 };
 
 /** Answers of an engine that another replica may do better; undefined is the engine's own word to the client. */
-export function retryableEnd(status: number): route.AttemptEnd | undefined {
+export function retryableEnd(status: number, from?: FleetReplica): route.AttemptEnd | undefined {
+  // What a provider says of our own account is nothing to the client.
+  if (from?.provider !== undefined && (status === 429 || status === 401 || status === 403)) {
+    return status === 429 ? route.AttemptEnd.OVERLOADED : route.AttemptEnd.SERVER_ERROR;
+  }
   if (status === 503) return route.AttemptEnd.OVERLOADED;
   return status === 502 || status === 504 ? route.AttemptEnd.SERVER_ERROR : undefined;
 }

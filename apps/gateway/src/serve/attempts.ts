@@ -4,13 +4,13 @@ import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import type { Asker } from './asker.ts';
 import type { Attempt } from './attempt.ts';
-import { allFailed, endOf, engineDied, joinBytesMax, outcomeOf, retryableEnd, retryAfterOf } from './attempt.ts';
+import { allFailed, endOf, engineDied, joinBytesMax, outcomeOf, retryAfterOf } from './attempt.ts';
 import { takesTextToGoOn } from './engine-traits.ts';
 import type { Break } from './breaks.ts';
 import { brokenBy, stopped } from './breaks.ts';
 import type { Splice } from './body/usage-option.ts';
 import { framed, lastChunk } from './body/chunk-frame.ts';
-import { cannotGoOn, continuationOf } from './continuation/of-request.ts';
+import { continuationOf } from './continuation/of-request.ts';
 import type { Continuation } from './continuation/continuation.ts';
 import { continuedEvent } from './continuation/continuation.ts';
 import type { Refusal } from './errors.ts';
@@ -30,7 +30,8 @@ import { answerBegun, Handover } from './pd/handover.ts';
 import type { Plane } from './plane.ts';
 import type { Routed } from './routing.ts';
 import { appendOwnHeaders, noneTakes, whyNone } from './routing.ts';
-import { attemptOn, pickFor, rememberHolder } from './trying.ts';
+import { attemptOn, failedBy, pickFor, rememberHolder } from './trying.ts';
+import { headersFrom } from './targets/external.ts';
 import { Upload } from './upload.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
 
@@ -286,20 +287,17 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   onHead(status: number, reason: string, headers: readonly string[]): void {
     const attempt = this.attempt as Attempt;
     attempt.httpStatus = status;
-    const broken = attempt.handover?.brokenBy(status);
-    // An engine's own 500 says nothing against its replica; a fallback may do better.
-    const mends = !this.committed && this.#asker.lead?.mends(status) === true ? AttemptEnd.ANSWERED : undefined;
-    const failed =
-      retryableEnd(status) ?? broken ?? mends ?? (this.committed ? cannotGoOn(status, headers) : undefined);
+    const failed = failedBy(this.#asker, attempt, status, this.committed ? headers : undefined);
     if (failed === undefined) {
       if (this.committed) return;
       const hides = this.outgoing.hidesUsage(attempt.replica);
-      this.answer = new Answer(status, reason, headers, this.#asker.target.endpoint, hides);
+      const passed = headersFrom(attempt.replica, headers);
+      this.answer = new Answer(status, reason, passed, this.#asker.target.endpoint, hides);
       return;
     }
     attempt.connection?.discard();
     this.#retryAfterS = retryAfterOf(headers) ?? this.#retryAfterS;
-    this.#attemptFailed(failed, `it answered ${status}`, failed === mends);
+    this.#attemptFailed(failed, `it answered ${status}`, failed === AttemptEnd.ANSWERED);
   }
 
   onBody(chunk: Buffer): void {

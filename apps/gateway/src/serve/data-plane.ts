@@ -44,6 +44,7 @@ import { ResponseHolders } from './response-holders.ts';
 import { Selectors } from './selector.ts';
 import { ServeTracing } from './tracing.ts';
 import { ReplicaPool } from './upstream/pool.ts';
+import { publicLookup } from './upstream/public-lookup.ts';
 
 export interface DataPlaneOptions {
   readonly fleet: Fleet;
@@ -226,7 +227,8 @@ class HttpDataPlane implements DataPlane, Plane {
   pool(replica: FleetReplica): ReplicaPool {
     let pool = this.#pools.get(replica);
     if (pool === undefined) {
-      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs, replica.trust ?? this.#trust);
+      const lookup = replica.provider?.allowsPrivate === false ? publicLookup : undefined;
+      pool = new ReplicaPool(replica.origin, this.limits, this.#nowMs, replica.trust ?? this.#trust, lookup);
       this.#pools.set(replica, pool);
     }
     return pool;
@@ -287,6 +289,8 @@ class HttpDataPlane implements DataPlane, Plane {
     const there = new Set<FleetReplica>();
     for (const { id } of this.fleet.models()) {
       for (const replica of this.fleet.replicasFor(id) ?? []) there.add(replica);
+      const { overflow = [], fallback = [] } = this.fleet.sparesFor?.(id) ?? {};
+      for (const replica of [...overflow, ...fallback]) there.add(replica);
     }
     const ids = new Set([...there].map(({ id }) => id));
     for (const [replica, pool] of this.#pools) {

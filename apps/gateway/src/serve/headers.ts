@@ -33,6 +33,7 @@ const requestUses = new Map<string, Use>(
     'external-filter',
     'config-profile',
     'x-request-timeout-ms',
+    'x-data-parallel-rank',
   ].map((name) => [name, Use.Drop] as const),
 );
 requestUses.set('authorization', Use.Authorization);
@@ -113,12 +114,15 @@ export interface ReplicaHead {
   readonly credential: string | undefined;
   /** Milliseconds that the client still waits; undefined where it did not say. */
   readonly timeoutMs: number | undefined;
+  /** Of the data-parallel engines behind the server. */
+  readonly rank?: number | undefined;
 }
 
-export function headFor({ method, path, address, credential, timeoutMs }: ReplicaHead, common: string): string {
+export function headFor({ method, path, address, credential, timeoutMs, rank }: ReplicaHead, common: string): string {
   let start = `${method} ${path} HTTP/1.1\r\nhost: ${address}\r\n`;
   if (credential !== undefined) start += `authorization: Bearer ${credential}\r\n`;
   if (timeoutMs !== undefined) start += `x-request-timeout-ms: ${timeoutMs}\r\n`;
+  if (rank !== undefined) start += `x-data-parallel-rank: ${rank}\r\n`;
   return start + common;
 }
 

@@ -3,6 +3,7 @@ import type { Asker } from './asker.ts';
 import type { Splice } from './body/usage-option.ts';
 import { spliced } from './body/usage-option.ts';
 import { tellsUsage } from './engine-traits.ts';
+import { externalHead, pathAt } from './targets/external.ts';
 import { nameAt, nameSplice } from './targets/naming.ts';
 import { forwardedHead, headFor } from './headers.ts';
 import type { Plane } from './plane.ts';
@@ -59,22 +60,45 @@ export class Outgoing {
 
   /** `other`: a body instead of the client's own. */
   write(replica: FleetReplica, connection: UpstreamConnection, caller: Caller, other: Buffer | undefined): void {
+    const { provider } = replica;
     const changed = other === undefined ? this.#changesFor(replica) : undefined;
-    const common = other !== undefined ? this.#head(other.length, false) : (changed?.head ?? this.#plain());
+    const body = other ?? changed?.body ?? this.#asker.body;
+    const common =
+      provider !== undefined
+        ? this.#externalHead(body, other === undefined && !this.hidesUsage(replica))
+        : other !== undefined
+          ? this.#head(other.length, false)
+          : (changed?.head ?? this.#plain());
     const { target, request, expiresMs } = this.#asker;
     const { method = '', headers } = request;
     const head = headFor(
       {
         method,
-        path: target.path + target.query,
-        address: replica.address,
-        credential: this.#plane.open && headers.authorization !== undefined ? undefined : replica.credential,
-        timeoutMs: expiresMs === never ? undefined : Math.max(1, Math.round(expiresMs - this.#asker.nowMs())),
+        path: pathAt(replica, target.path) + target.query,
+        address: provider?.host ?? replica.address,
+        credential:
+          provider === undefined && this.#plane.open && headers.authorization !== undefined
+            ? undefined
+            : replica.credential,
+        rank: replica.rank,
+        timeoutMs:
+          provider !== undefined || expiresMs === never
+            ? undefined
+            : Math.max(1, Math.round(expiresMs - this.#asker.nowMs())),
       },
       common,
     );
     if (this.#options.streamed) connection.send(head, noBody, caller, true);
-    else connection.send(head, other ?? changed?.body ?? this.#asker.body, caller);
+    else connection.send(head, body, caller);
+  }
+
+  #externalHead(body: Buffer, passEncodings: boolean): string {
+    const { request, requestId, body: came } = this.#asker;
+    const { rawHeaders, headers } = request;
+    const length = this.#options.streamed
+      ? lengthOf(headers['content-length'], body.length - came.length)
+      : body.length;
+    return externalHead(rawHeaders, length, requestId, passEncodings && !this.#options.reads);
   }
 
   #plain(): string {

@@ -2,7 +2,8 @@ import { route } from '#libs/contracts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import type { Answer } from './answer.ts';
 import type { Asker } from './asker.ts';
-import { Attempt } from './attempt.ts';
+import { Attempt, retryableEnd } from './attempt.ts';
+import { cannotGoOn } from './continuation/of-request.ts';
 import { responsesEndpoint } from './endpoints.ts';
 import type { Handover } from './pd/handover.ts';
 import type { Picked } from './picks.ts';
@@ -49,4 +50,17 @@ export function rememberHolder(plane: Plane, { target, account }: Asker, attempt
   const { tenantId, model, choice } = account;
   plane.holders.remember(id, { replicaId: attempt.replica.id, model, asked: choice?.asked, tenantId });
   return true;
+}
+
+/** Why an answer of this status is none for the client; undefined where it is one. `goesOn`: the headers of one that is to go on with another. */
+export function failedBy(
+  { lead }: Asker,
+  { replica, handover }: Attempt,
+  status: number,
+  goesOn: readonly string[] | undefined,
+): route.AttemptEnd | undefined {
+  const failed = retryableEnd(status, replica) ?? handover?.brokenBy(status);
+  if (failed !== undefined || goesOn !== undefined) return failed ?? cannotGoOn(status, goesOn ?? []);
+  // An engine's own 500 says nothing against its replica; a fallback may do better.
+  return lead?.mends(status) === true ? route.AttemptEnd.ANSWERED : undefined;
 }

@@ -20,6 +20,8 @@ export type { Difference, Reexecution } from './reexecute.ts';
 export { reexecute } from './reexecute.ts';
 export type { ReplicaCommand, ReplicaEvent, ReplicaState } from './replica.decider.ts';
 export { replica } from './replica.decider.ts';
+export { isPrivateAddress, isPrivateHost } from './private-address.ts';
+export { checkProvider } from './provider.ts';
 export type { Selector } from './selector.ts';
 export { parseSelector } from './selector.ts';
 export type { TokenCounts } from './routing-config.ts';

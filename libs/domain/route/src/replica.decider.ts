@@ -3,6 +3,7 @@ import { create, equals } from '@bufbuild/protobuf';
 import { route } from '#libs/contracts';
 import type { Decider } from '#libs/event-log';
 import { CodedError } from '#libs/kernel';
+import { checkProvider } from './provider.ts';
 
 type Registration = MessageInitShape<typeof route.ReplicaRegisteredSchema>;
 type Ejection = MessageInitShape<typeof route.ReplicaEjectedSchema>;
@@ -48,6 +49,7 @@ export const replica: Decider<ReplicaState, ReplicaCommand, ReplicaEvent> = {
     switch (command.type) {
       case 'RegisterReplica': {
         checkUrl('url', command.replica.url ?? '');
+        checkProvider(command.replica);
         if (command.replica.metricsUrl) checkUrl('metricsUrl', command.replica.metricsUrl);
         const wanted = create(route.ReplicaRegisteredSchema, command.replica);
         const same = state.registration && equals(route.ReplicaRegisteredSchema, state.registration, wanted);

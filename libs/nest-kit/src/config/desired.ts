@@ -6,6 +6,7 @@ import { tenantLimits } from './desired-limits.ts';
 import type { DesiredPricesConfig } from './desired-prices.ts';
 import { desiredPrices } from './desired-prices.ts';
 import { modelRoute } from './model-route-schema.ts';
+import { providerReplica } from './provider-schema.ts';
 import type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
 
 /** What a configuration asks for, in the words of the contracts. The gateway turns the difference into commits. */
@@ -80,6 +81,19 @@ function replica(given: ReplicaConfig, source: string): DesiredConfiguration['re
   };
 }
 
+type DesiredReplica = DesiredConfiguration['replicas'][number];
+
+/** One replica for each data-parallel rank behind its server. */
+function ranksOf(given: DesiredReplica, size: number | undefined): DesiredReplica[] {
+  if (size === undefined) return [given];
+  return Array.from({ length: size }, (_, rank) => ({
+    ...given,
+    replicaId: `${given.replicaId}-dp${rank}`,
+    dataParallelSize: size,
+    dataParallelRank: rank,
+  }));
+}
+
 function policy(given: PolicyConfig): DesiredConfiguration['policies'][number] {
   return {
     policyId: given.id,
@@ -125,7 +139,10 @@ function tenant(given: TenantConfig): DesiredTenantConfig {
 /** `source` stands in the events: "config:lintel.yaml", "flag". */
 export function desiredOf(config: LintelConfig, source: string): DesiredConfiguration {
   return {
-    replicas: config.replicas.map((given) => replica(given, source)),
+    replicas: [
+      ...config.replicas.flatMap((given) => ranksOf(replica(given, source), given.dataParallel)),
+      ...config.providers.map((given) => providerReplica(given, source)),
+    ],
     policies: config.policies.map(policy),
     tenants: config.tenants.map(tenant),
     prices: desiredPrices(config.prices),

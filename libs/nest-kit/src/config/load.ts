@@ -114,6 +114,7 @@ function crossChecks(config: LintelConfig): { path: PropertyKey[]; message: stri
     }
   };
   once(config.replicas, ['replicas'], 'replica');
+  once([...config.replicas, ...config.providers], ['providers'], 'replica or provider');
   once(config.tenants, ['tenants'], 'tenant');
   once(config.policies, ['policies'], 'policy');
   once(

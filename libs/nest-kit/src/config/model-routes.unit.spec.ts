@@ -60,3 +60,34 @@ test.each([
 ])('%j is told with its line', (yaml, problem) => {
   expect(() => parseConfig(yaml, 'f.yaml')).toThrow(problem);
 });
+
+const replicasOf = (yaml: string) => desiredOf(parseConfig(yaml, 'f.yaml'), 'test').replicas;
+
+test('a provider is a replica with a use and names of its own', () => {
+  const [example = ''] = examplesOf('Providers');
+  expect(replicasOf(example)).toMatchObject([
+    {
+      replicaId: 'openai',
+      url: 'https://api.openai.com',
+      models: ['llama-8b'],
+      credentialRef: 'env:OPENAI_API_KEY',
+      provider: { basePath: '/v1', names: { 'llama-8b': 'gpt-4o-mini' }, use: 'overflow', allowPrivate: false },
+    },
+  ]);
+  expect(() => parseConfig('providers:\n- { id: p, url: "ftp://x/v1", models: [a] }\n', 'f.yaml')).toThrow(
+    /f\.yaml:2:12: .*base URL/,
+  );
+  expect(() => parseConfig('providers:\n- { id: p, url: "https://x.y/v1?k=1", models: [a] }\n', 'f.yaml')).toThrow(
+    /base URL/,
+  );
+});
+
+test('each data-parallel rank is a replica', () => {
+  const [example = ''] = examplesOf('Data-parallel ranks');
+  const ranks = replicasOf(example).map(({ replicaId, dataParallelSize, dataParallelRank }) => [
+    replicaId,
+    dataParallelSize,
+    dataParallelRank,
+  ]);
+  expect(ranks).toEqual([0, 1, 2, 3].map((rank) => [`dp-dp${rank}`, 4, rank]));
+});

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { pricesSchema, spending } from './desired-prices.ts';
 import { edgeShape } from './edge-schema.ts';
 import { modelRouteSchema } from './model-route-schema.ts';
+import { providerSchema } from './provider-schema.ts';
 
 const id = z.string().refine(isSubjectId, 'must be 1 to 64 letters, digits, "_" or "-"');
 
@@ -26,6 +27,8 @@ const replica = z.strictObject({
   roleset: z.string().default(''),
   labels: z.record(z.string(), z.string()).default({}),
   metricsUrl: origin.optional(),
+  /** Data-parallel ranks behind this one server (vLLM's --data-parallel-size): each is a replica of its own. */
+  dataParallel: z.int().min(2).max(256).optional(),
   /** The engine's own key: `env:NAME` or `file:/path`. */
   credential: z
     .string()
@@ -185,6 +188,7 @@ export const configSchema = z.strictObject({
   /** What models cost. */
   prices: pricesSchema.optional(),
   modelRoutes: z.array(modelRouteSchema).default([]),
+  providers: z.array(providerSchema).default([]),
 });
 
 const hostPort = z.string().regex(/^[^\s:/]+:\d{1,5}$/, 'must be "host:port"');

@@ -38,7 +38,7 @@ export class Hedge implements Caller {
       this.owner.onHead(status, reason, headers);
       return;
     }
-    const failed = retryableEnd(status);
+    const failed = retryableEnd(status, this.attempt.replica);
     this.attempt.httpStatus = status;
     if (failed === undefined) this.#head = { status, reason, headers: [...headers] };
     else this.#fail(failed, `it answered ${status}`);

@@ -209,7 +209,7 @@ describe('a fallback', () => {
   );
 
   test('a connection that nobody takes, too; where all fails the client hears of the last', async () => {
-    const dead = { origin: await deadOrigin(), bodies: [], headers: [], status: 0 };
+    const dead = { origin: await deadOrigin(), bodies: [], paths: [], headers: [], status: 0 };
     const spare = await namedEngine('spare');
     const lintel = await routedGateway({ main: [dead], spare: [spare] });
     lintel.lead({ models: ['main'], fallbacks });

@@ -10,14 +10,22 @@ import { engine, FakeFleet, gateway } from '../serve.fixture.ts';
 export interface NamedEngine {
   readonly origin: string;
   readonly bodies: string[];
+  readonly paths: string[];
   readonly headers: Record<string, string | string[] | undefined>[];
   status: number;
 }
 
 export async function namedEngine(name: string): Promise<NamedEngine> {
-  const made: { origin: string } & Omit<NamedEngine, 'origin'> = { origin: '', bodies: [], headers: [], status: 200 };
+  const made: { origin: string } & Omit<NamedEngine, 'origin'> = {
+    origin: '',
+    bodies: [],
+    paths: [],
+    headers: [],
+    status: 200,
+  };
   made.origin = await engine((body, response, request) => {
     made.bodies.push(body);
+    made.paths.push(request.url ?? '');
     made.headers.push(request.headers);
     response.writeHead(made.status, { 'content-type': 'application/json', 'set-cookie': 'a=b' });
     response.end(JSON.stringify({ id: `resp_${name}`, model: `served-by-${name}`, usage: { prompt_tokens: 3 } }));

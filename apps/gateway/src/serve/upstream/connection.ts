@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { connect, isIP } from 'node:net';
+import type { LookupFunction } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
 import { secured } from '../../edge/upstream-tls.ts';
@@ -30,6 +31,8 @@ export interface ConnectionLimits extends ParserLimits {
 }
 
 export interface Target {
+  /** How its name is looked up; undefined is as the system does. */
+  readonly lookup?: LookupFunction | undefined;
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
@@ -68,17 +71,24 @@ export class UpstreamConnection implements ResponseSink {
     this.#discardBytesMax = limits.discardBytesMax;
     this.#parser = new ResponseParser(limits);
     const { host, port } = target;
+    const lookup = target.lookup === undefined ? {} : { lookup: target.lookup };
     if (target.tls) {
       this.#socket = connectTls({
         host,
         port,
         ALPNProtocols: ['http/1.1'],
         servername: isIP(host) === 0 ? host : '',
+        ...lookup,
         ...secured(target.trust),
       });
       this.#socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     } else {
-      this.#socket = connect({ host, port, onread: { buffer: readBuffer, callback: (bytes) => this.#onRead(bytes) } });
+      this.#socket = connect({
+        host,
+        port,
+        ...lookup,
+        onread: { buffer: readBuffer, callback: (bytes) => this.#onRead(bytes) },
+      });
     }
     this.#socket.setNoDelay(true);
     this.#socket.on(target.tls ? 'secureConnect' : 'connect', () => this.#onConnect());

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net';
 import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
 import type { ConnectionOwner, Target } from './connection.ts';
 import { UpstreamConnection } from './connection.ts';
@@ -27,8 +28,8 @@ export class ReplicaPool implements ConnectionOwner {
   readonly #limits: PoolLimits;
   readonly #nowMs: () => number;
 
-  constructor(origin: string, limits: PoolLimits, nowMs: () => number, trust?: UpstreamTrust) {
-    this.#target = targetOf(origin, trust);
+  constructor(origin: string, limits: PoolLimits, nowMs: () => number, trust?: UpstreamTrust, lookup?: LookupFunction) {
+    this.#target = { ...targetOf(origin, trust), lookup };
     this.#limits = limits;
     this.#nowMs = nowMs;
   }
