@@ -46,6 +46,7 @@ export const request: RequestExplanation = {
   errorMessage: '',
   answeredBy: 'sim-2',
   traceparent: '00-1-2-01',
+  clientAddress: '',
   features: {
     bodyBytes: 300,
     promptTokens: 12,

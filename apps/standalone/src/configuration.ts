@@ -1,7 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CodedError, errorText, type Timers } from '#libs/kernel';
-import { type DesiredConfiguration, type LintelConfig, contentHash, loadConfig, watchConfig } from '#libs/nest-kit';
+import {
+  type DesiredConfiguration,
+  type LintelConfig,
+  contentHash,
+  edgeNames,
+  loadConfig,
+  watchConfig,
+} from '#libs/nest-kit';
 import type { ExtraReplica } from './desired.ts';
 import { desiredConfiguration } from './desired.ts';
 
@@ -27,7 +34,7 @@ interface Target {
 }
 
 /** Settings of the process itself: a running one keeps what it was started with. */
-const needsRestart = ['host', 'port', 'open', 'compat'] as const;
+const needsRestart = ['host', 'port', 'open', 'compat', ...edgeNames] as const;
 
 /** Brings the file's content, with what the flags add to it, into the gateway; again whenever the file changes. */
 export class Configuration {
@@ -51,7 +58,9 @@ export class Configuration {
     if (file === undefined) return { stop: () => {} };
     return watchConfig(file.file, file.contentHash, timers, {
       changed: (config, hash) => {
-        const restart = needsRestart.filter((name) => config[name] !== file.config[name]);
+        const restart = needsRestart.filter(
+          (name) => JSON.stringify(config[name]) !== JSON.stringify(file.config[name]),
+        );
         if (restart.length > 0)
           this.report(`${file.file}: ${restart.join(', ')} changed: takes effect at the next start`);
         // One after another: the order in which contents were saved is the order in which they are applied.

@@ -2,7 +2,7 @@ import type { Server } from 'node:net';
 import { relative, resolve } from 'node:path';
 import type { Workers } from '#apps/gateway';
 import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
-import { env } from '#libs/nest-kit';
+import { edgeConfigOf, env } from '#libs/nest-kit';
 import { startTracing } from '#libs/observability';
 import { banner, warning } from './banner.ts';
 import { connectBroker, inMemory } from './broker.ts';
@@ -137,6 +137,7 @@ export async function up(
         logger: gatewayLog.logger,
         environment,
         ...(workers === 1 ? {} : shares),
+        edge: given === undefined ? undefined : edgeConfigOf(given.config),
       }).catch((error: unknown) => {
         throw portTaken(error, port, '--port');
       });

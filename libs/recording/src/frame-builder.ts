@@ -29,6 +29,7 @@ function bytesMaxOf(record: RecordInput): number {
   let bytes = 704 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
   bytes += textBytes(record.endUser) + textBytes(record.endpoint) + textBytes(record.model) + textBytes(record.adapter);
   bytes += textBytes(record.errorCode) + textBytes(record.errorMessage) + textBytes(record.traceparent);
+  bytes += textBytes(record.clientAddress ?? '');
   bytes += textBytes(record.profile) + textBytes(record.projectId ?? '') + textBytes(record.userId ?? '');
   for (const pick of record.picks) bytes += pickBytesMax(pick);
   for (const { error, sentAs } of record.attempts) bytes += 96 + textBytes(error) + textBytes(sentAs ?? '');
@@ -86,6 +87,7 @@ export class FrameBuilder {
     }
     out.text(20, record.errorMessage);
     out.text(21, record.profile);
+    out.text(90, record.clientAddress ?? '');
     if (choice !== undefined) out.message(40, choice);
     this.#handover(record);
     this.#cost(record);

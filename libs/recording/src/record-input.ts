@@ -170,6 +170,8 @@ export interface RecordInput {
   readonly usage: RecordedUsage | undefined;
   readonly cost?: RecordedCost | undefined;
   readonly traceparent: string;
+  /** Kept only where configuration says so. */
+  readonly clientAddress?: string | undefined;
   readonly heads: Readonly<Record<string, number>>;
   readonly errorMessage: string;
   readonly profile: string;

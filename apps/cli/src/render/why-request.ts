@@ -212,12 +212,13 @@ function ledText({ modelChoice }: RequestExplanation): string {
   return `${asked} → ${steps.join(' → ')}`;
 }
 
-function whoText({ tenantId, projectId, userId, keyId, endUser }: RequestExplanation): string {
+function whoText({ tenantId, projectId, userId, keyId, endUser, clientAddress }: RequestExplanation): string {
   const named = [
     ['project', projectId],
     ['user', userId],
     ['key', keyId],
     ['end user', endUser],
+    ['from', clean(clientAddress)],
   ] as const;
   return [
     tenantId === '' ? 'no tenant' : `tenant ${tenantId}`,

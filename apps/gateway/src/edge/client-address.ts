@@ -18,7 +18,7 @@ export const passOn = (from: object | undefined | null, to: object): void => {
 
 export type ForwardedHeader = 'x-forwarded-for' | 'forwarded';
 
-interface Asking {
+export interface Asking {
   readonly headers: IncomingHttpHeaders;
   readonly socket: { readonly remoteAddress?: string | undefined };
 }

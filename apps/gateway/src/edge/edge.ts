@@ -1,7 +1,8 @@
 import type { Environment } from '#libs/kernel';
 import { CodedError } from '#libs/kernel';
 import type { EdgeConfig } from '#libs/nest-kit';
-import { Networks } from './addresses.ts';
+import { coarseAddress, Networks, plainAddress } from './addresses.ts';
+import type { Asking } from './client-address.ts';
 import { ClientAddresses } from './client-address.ts';
 import { Cors } from './cors.ts';
 import { FirstBytes } from './first-bytes.ts';
@@ -16,6 +17,8 @@ export interface Edge {
   readonly firstBytes: FirstBytes | undefined;
   readonly cors: Cors | undefined;
   readonly addresses: ClientAddresses;
+  /** What records keep of a client's address. */
+  kept(request: Asking): string;
 }
 
 export interface EdgeStart {
@@ -33,7 +36,10 @@ export const plainEdge: Edge = {
   firstBytes: undefined,
   cors: undefined,
   addresses: new ClientAddresses(),
+  kept: () => '',
 };
+
+const keepings = { none: undefined, network: coarseAddress, whole: plainAddress } as const;
 
 /** @throws FILE_UNREADABLE, TLS_INVALID, NETWORK_INVALID */
 export async function startEdge({ config, environment, say, idleMs }: EdgeStart): Promise<Edge> {
@@ -51,6 +57,8 @@ export async function startEdge({ config, environment, say, idleMs }: EdgeStart)
       advice: 'Leave it out: over TLS clients have HTTP/2 without it.',
     });
   }
+  const addresses = new ClientAddresses(networks, header);
+  const keeping = keepings[config.clientAddress ?? 'none'];
   const front =
     tls === undefined && firstBytes === undefined
       ? undefined
@@ -60,6 +68,7 @@ export async function startEdge({ config, environment, say, idleMs }: EdgeStart)
     tls,
     firstBytes,
     cors: cors === undefined ? undefined : new Cors(cors),
-    addresses: new ClientAddresses(networks, header),
+    addresses,
+    kept: keeping === undefined ? plainEdge.kept : (request) => keeping(addresses.of(request)),
   };
 }

@@ -25,7 +25,12 @@ const rng = new SeededRng(seed);
 const below = (n: number): number => rng.uint32() % n;
 const one = <T>(of: readonly T[]): T => of[below(of.length)] as T;
 const chance = (percent: number): boolean => below(100) < percent;
-const marker = (): string => `MK${String(below(1e9)).padStart(12, '0')}`;
+const markers = new Set<string>();
+function marker(): string {
+  const made = `MK${String(below(1e9)).padStart(12, '0')}`;
+  markers.add(made);
+  return made;
+}
 const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const encoders: Record<string, (body: Buffer) => Buffer> = {
@@ -70,7 +75,7 @@ function asked(): Asked {
   let body: Buffer = plain;
   if (chance(70)) {
     const encoding = one(Object.keys(encoders));
-    body = encoders[encoding]!(chance(5) ? Buffer.alloc(8_000_000, own) : plain);
+    body = encoders[encoding]!(chance(5) ? Buffer.alloc(3_000_000, own) : plain);
     headers['content-encoding'] = chance(90) ? encoding : one(['gzip, br', 'identity', 'nope', '']);
   }
   if (chance(40)) body = mutated(body);
@@ -119,7 +124,9 @@ test(
     const own = (text: string, mine: string): void => {
       answered++;
       for (const found of text.match(/MK\d{12}/g) ?? []) {
-        if (!found.startsWith(mine)) throw new Error(`${mine} got what is another's: ${text.slice(0, 500)}`);
+        // What a mutation made of a marker is nobody's.
+        if (found !== mine && markers.has(found))
+          throw new Error(`${mine} got what is another's: ${text.slice(0, 500)}`);
       }
     };
 
@@ -148,7 +155,9 @@ test(
       const session = connect(`https://localhost:${lintel.port}`, { ca: made.cert });
       session.on('error', () => {});
       for (let rounds = 1 + below(5); rounds > 0 && !session.destroyed && !session.closed; rounds--) {
-        await Promise.all(Array.from({ length: 1 + below(8) }, () => overStream(session).catch(() => {})));
+        const all = Promise.all(Array.from({ length: 1 + below(8) }, () => overStream(session).catch(() => {})));
+        // Node's client does not notice that its connection is gone while much of what it resets waits to be sent.
+        await Promise.race([all, systemEnvironment.timers.sleep(2 * answerMsMax)]);
       }
       session.destroy();
     };

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { CodedError } from '#libs/kernel';
 import type { EdgeConfig, LintelConfig } from '#libs/nest-kit';
-import { edgeNames, env } from '#libs/nest-kit';
+import { edgeConfigOf, env } from '#libs/nest-kit';
 
 /** What flags and environment say of the edge: each stands over the same of the configuration file. */
 export interface EdgeFlags {
@@ -64,9 +64,8 @@ export function edgeOf(flags: EdgeFlags, file: LintelConfig | undefined): EdgeCo
   }
   const minVersion = flags.tlsMinVersion ?? file?.tls?.minVersion ?? '1.2';
   const { trustedProxies: proxies } = file ?? {};
-  const shared = file === undefined ? {} : Object.fromEntries(edgeNames.map((name) => [name, file[name]]));
   return {
-    ...(shared as EdgeConfig),
+    ...(file === undefined ? {} : edgeConfigOf(file)),
     tls:
       tlsCert === undefined || tlsKey === undefined
         ? undefined

@@ -150,8 +150,7 @@ export class RealtimeSession implements Served, UpgradeCaller {
     if (plane.open) return true;
     const { key } = this.#handshake;
     const authorization = key === undefined ? undefined : `Bearer ${key}`;
-    const addressOf = (): string => plane.edge.addresses.of(request);
-    const found = keyOf({ authorization }, 'openai', state, this.#receivedAtMs, plane.keyGuard, addressOf);
+    const found = keyOf({ authorization }, 'openai', state, this.#receivedAtMs, plane, request);
     if ('refusal' in found) return this.#refuse(found.refusal);
     this.#key = found.key;
     account.tenantId = found.key.tenantId;

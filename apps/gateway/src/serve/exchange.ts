@@ -108,6 +108,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     const plane = this.#plane;
     const { account } = this;
     const state = plane.state();
+    account.clientAddress = plane.edge.kept(this.request);
     account.replicasSeq = state.routeSeq;
     account.tenantsSeq = state.tenancySeq;
     const traceparent = soundTraceparent(single(headers['traceparent']));
@@ -123,8 +124,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     if (timeoutMs === undefined) return this.refuse(errors.invalidTimeout);
     this.expiresMs = this.startMs + timeoutMs;
     if (plane.open) return true;
-    const addressOf = (): string => plane.edge.addresses.of(this.request);
-    const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs, plane.keyGuard, addressOf);
+    const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs, plane, this.request);
     if ('refusal' in found) return this.refuse(found.refusal);
     this.#key = found.key;
     account.tenantId = found.key.tenantId;

@@ -3,7 +3,8 @@ import type { tenancy } from '#libs/contracts';
 import { findKey } from '#libs/domain/tenancy';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { GatewayState } from '../control/state.ts';
-import type { KeyGuard } from '../edge/key-guard.ts';
+import type { Asking } from '../edge/client-address.ts';
+import type { Plane } from './plane.ts';
 import type { Dialect } from './endpoints.ts';
 import type { Refusal } from './errors.ts';
 import { invalidKey, tooManyKeys } from './errors.ts';
@@ -25,9 +26,9 @@ export function keyOf(
   dialect: Dialect,
   state: GatewayState,
   nowMs: number,
-  guard: KeyGuard,
-  /** Of the client; asked only where keys have failed of late. */
-  addressOf: () => string,
+  { keyGuard: guard, edge }: Pick<Plane, 'keyGuard' | 'edge'>,
+  /** Whose address is asked for only where keys have failed of late. */
+  request: Asking,
 ): { readonly key: tenancy.KeyIssued } | { readonly refusal: Refusal } {
   const presented =
     dialect === 'anthropic' && typeof apiKey === 'string'
@@ -39,14 +40,14 @@ export function keyOf(
   // The table is of hashes: how long a look takes tells nothing of a key that is nearly right.
   const before = known.get(presented);
   const keyHash = before ?? hash('sha256', presented, 'hex');
-  const waitS = guard.idle ? 0 : guard.waitS(addressOf(), keyHash, nowMs);
+  const waitS = guard.idle ? 0 : guard.waitS(edge.addresses.of(request), keyHash, nowMs);
   if (waitS > 0) return { refusal: tooManyKeys(waitS) };
   const found = findKey(state.tenancy, keyHash, nowMs);
   if (found === undefined) {
-    guard.failed(addressOf(), nowMs);
+    guard.failed(edge.addresses.of(request), nowMs);
     return { refusal: invalidKey('unknown') };
   }
   if (before === undefined && found.status === 'good') remember(presented, keyHash);
-  if (!guard.idle && found.status === 'good') guard.succeeded(addressOf(), keyHash);
+  if (!guard.idle && found.status === 'good') guard.succeeded(edge.addresses.of(request), keyHash);
   return found.status === 'good' ? { key: found.key } : { refusal: invalidKey(found.status) };
 }

@@ -35,6 +35,7 @@ export class Account {
   /** Of a WebSocket session. */
   tunnel: RecordedTunnel | undefined;
   traceparent = '';
+  clientAddress = '';
   /** Milliseconds from the request received. */
   bodyReadMs = 0;
   pickedMs = 0;
@@ -85,6 +86,7 @@ export class Account {
       cost: this.cost,
       tunnel: this.tunnel,
       traceparent: this.traceparent,
+      clientAddress: this.clientAddress,
       // Replicas and policies are folds of the same subjects, up to one sequence.
       heads: { replicas: this.replicasSeq, policies: this.replicasSeq, tenants: this.tenantsSeq },
       errorMessage: this.errorMessage,

@@ -92,6 +92,8 @@ export interface RequestExplanation {
   readonly errorMessage: string;
   readonly answeredBy: string | null;
   readonly traceparent: string;
+  /** '' where gateways keep none. */
+  readonly clientAddress: string;
   readonly features: Readonly<Record<string, number | boolean>>;
   /** Sequences of the folds that were read. */
   readonly heads: Readonly<Record<string, number>>;
@@ -238,6 +240,7 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
       attempts.findLast(({ end, role }) => role !== 'prefill' && (end === 'answered' || end === 'broken_stream'))
         ?.replicaId ?? null,
     traceparent: record.traceparent,
+    clientAddress: record.clientAddress,
     features:
       features === undefined
         ? {}

@@ -51,7 +51,7 @@ export const edgeShape = {
       proxyProtocol: z.boolean().default(false),
     })
     .optional(),
-  /** What of clients' addresses stands in the log. */
+  /** What of clients' addresses records keep. */
   clientAddress: z.enum(['none', 'network', 'whole']).optional(),
   /** Seeds the cache salts of tenants with `cacheSalt`; the same for all gateways. */
   cacheSaltSecret: z
@@ -59,6 +59,10 @@ export const edgeShape = {
     .regex(/^(env:[A-Za-z_][A-Za-z0-9_]*|file:\/.+)$/, 'must be "env:NAME" or "file:/absolute/path"')
     .optional(),
 } as const;
+
+/** The edge of a whole configuration. */
+export const edgeConfigOf = (config: EdgeConfig): EdgeConfig =>
+  Object.fromEntries(edgeNames.map((name) => [name, config[name]])) as EdgeConfig;
 
 export const edgeNames = Object.keys(edgeShape) as (keyof typeof edgeShape)[];
 const edgeSchema = z.strictObject(edgeShape);
