@@ -85,6 +85,60 @@ describe('usage', () => {
     expect(out).toMatch(/new +– .* \?$/m);
   });
 
+  test('each command of the page is one', async () => {
+    const budget = {
+      tenantId: 'acme',
+      limitId: 'team',
+      projectId: '',
+      keyId: 'ci',
+      endUser: '',
+      model: '',
+      window: 'month',
+      windowStartMs: 0,
+      windowEndMs: 2_678_400_000,
+      isCurrent: true,
+      currency: 'USD',
+      hard: false,
+      ...{
+        amountNano: 500_000_000_000,
+        spentNano: 400_000_000_001,
+        alertPercents: [50, 80, 100],
+        reachedPercents: [50, 80],
+      },
+    };
+    const price = {
+      model: 'm',
+      currency: 'USD',
+      inputNano: 600,
+      cachedInputNano: 75,
+      outputNano: 2_400,
+      requestNano: 0,
+      effectiveFromMs: 0,
+      state: 'in-force',
+      seq: 4,
+      source: 'apply',
+    };
+    api.replies = {
+      'GET /api/v1/usage': { json: used },
+      'GET /api/v1/prices': { json: { durability: 'disk', atSeq: 4, items: [price] } },
+      'GET /api/v1/budgets': { json: { durability: 'disk', atSeq: 9, items: [budget] } },
+    };
+    const page = await readFile(new URL('../../../docs/cli.md', import.meta.url), 'utf8');
+    const example = /## Usage and cost[\s\S]*?```\n([\s\S]*?)```/.exec(page)![1]!;
+    const lines = example.trim().split('\n');
+    expect(lines.length).toBeGreaterThan(5);
+    const outs: string[] = [];
+    for (const line of lines) {
+      const [program, ...argv] = line.replace(/ +#.*$/, '').split(' ');
+      expect(program).toBe('lintel');
+      const { code, out } = await ask(...argv);
+      expect([line, code]).toEqual([line, 0]);
+      outs.push(out);
+    }
+    expect(outs.at(-2)).toMatch(/m +0\.60\/M +0\.075\/M +2\.40\/M +0\.00 +USD +always +in-force/);
+    expect(outs.at(-1)).toMatch(/team +acme +ci +month +400\.000000001 USD +500\.00 +80% +50% 80% +50% 80% 100% +told/);
+  });
+
   test('as CSV: a line for each currency, no cost where none is known, no formula', async () => {
     api.replies = { 'GET /api/v1/usage': { json: used } };
     const { out } = await ask('usage', '--by', 'tenant,end-user', '--csv');

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { desiredOf } from './desired.ts';
 import { parseConfig } from './load.ts';
@@ -77,4 +79,20 @@ test.each([
   '{ cost: { day: 1e10 } }',
 ])('%s is refused', (limits) => {
   expect(() => limited(limits)).toThrow();
+});
+
+test('the example of prices and budgets in docs/gateway.md is one', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
+  const example = /## Prices, usage and budgets[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
+  const { prices, tenants } = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test');
+  expect(prices?.prices.map(({ model, inputNano, cachedInputNano }) => [model, inputNano, cachedInputNano])).toEqual([
+    ['llama-70b', 600, 150],
+    ['llama-70b', 500, 500],
+    ['*', 200, 200],
+  ]);
+  expect(tenants[0]?.limits).toMatchObject([
+    { limitId: 'cost/day', amount: 50_000_000_000 },
+    { limitId: 'team cost/month', soft: true, alertPercents: [50, 80, 100] },
+    { limitId: 'search project search cost/month', soft: false, amount: 120_500_000_000 },
+  ]);
 });
