@@ -99,12 +99,10 @@ describe('usage', () => {
       isCurrent: true,
       currency: 'USD',
       hard: false,
-      ...{
-        amountNano: 500_000_000_000,
-        spentNano: 400_000_000_001,
-        alertPercents: [50, 80, 100],
-        reachedPercents: [50, 80],
-      },
+      amountNano: 500_000_000_000,
+      spentNano: 400_000_000_001,
+      alertPercents: [50, 80, 100],
+      reachedPercents: [50, 80],
     };
     const price = {
       model: 'm',
