@@ -3,15 +3,18 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type { LogAnswer, ReceiptAnswer, VerifyAnswer, WhyAnswer } from '#libs/domain/diag';
 import { systemClock, systemTimers } from '#libs/kernel';
+import { env } from '#libs/nest-kit';
 import { eventually } from '#libs/testkit';
 import type { Lintel } from './lintel-process.ts';
 import { Program, removeFolder, startLintel, temporaryFolder } from './lintel-process.ts';
-import { type Ending, startLoad } from './load.ts';
+import { type Ending, startLoad, startRate } from './load.ts';
 
 /** A whole Lintel starts in three seconds, and in thirty where every core is busy. */
 jest.setTimeout(150_000);
 
 const clients = 6;
+/** Requests a second of the steady load: as many as a busy machine can take beside the rest. */
+const rate = Number(env.variable('LINTEL_KILL_RATE') ?? 40);
 const recoverMsMax = 30_000;
 /** What stands in no frame yet may be lost with the gateway: 50 ms by design, more where the machine is busy. */
 const recordsLostMsMax = 1_000;
@@ -100,11 +103,12 @@ async function unexplained(ended: readonly Ending[]): Promise<Ending[]> {
 
 let flags: string[];
 let engineToKill: { program: Program; port: number };
+let anotherEngine: { program: Program; port: number };
 beforeAll(async () => {
   folder = await temporaryFolder();
   home = join(folder, 'home');
   const list = [await engine(), await engine(), await engine()];
-  engineToKill = list[0] as { program: Program; port: number };
+  [engineToKill, anotherEngine] = list as [typeof engineToKill, typeof engineToKill, typeof engineToKill];
   flags = list.flatMap(({ port }) => ['--engine', `http://127.0.0.1:${port}`]);
   lintel = await startLintel(home, flags);
   adminKey = (await readFile(join(home, 'admin-key'), 'utf8')).trim();
@@ -129,6 +133,33 @@ describe('kill -9 under load', () => {
     await eventually(async () => {
       const { items } = await api<{ items: { url: string; live: { healthy: boolean } | null }[] }>('/replicas');
       expect(items.find(({ url }) => url.endsWith(`:${engineToKill.port}`))?.live?.healthy).toBe(true);
+    }, recoverMsMax);
+  });
+
+  test('L25 of an engine at a steady rate: none fails before its first byte, and the slowest hundredth waits no second longer', async () => {
+    const p99 = (list: readonly { readonly firstByteMs: number }[]): number =>
+      list.map(({ firstByteMs }) => firstByteMs).sort((a, b) => a - b)[Math.ceil(list.length * 0.99) - 1] ?? Number.NaN;
+    const load = startRate(lintel, rate);
+    await eventually(() => expect(load.ended.length).toBeGreaterThan(4 * rate), recoverMsMax);
+    const killedAtMs = systemClock.monotonicMs();
+    await anotherEngine.program.end('SIGKILL');
+    await eventually(() => {
+      expect(load.ended.filter(({ sentAtMs }) => sentAtMs > killedAtMs).length).toBeGreaterThan(4 * rate);
+    }, recoverMsMax);
+    await load.stop();
+    const before = load.ended.filter(({ endedAtMs }) => endedAtMs < killedAtMs).slice(-3 * rate);
+    const after = load.ended.filter(({ endedAtMs }) => endedAtMs >= killedAtMs);
+    const broken = after.filter(({ ok }) => !ok).length;
+    process.stdout.write(
+      `  engine killed at ${rate} requests/s: first byte p99 ${p99(before).toFixed(0)} ms before, ${p99(after).toFixed(0)} ms after; ${broken} streams cut\n`,
+    );
+    expect(failedBeforeFirstByte(load.ended)).toEqual([]);
+    // A machine that is busy otherwise makes both longer.
+    expect(p99(after)).toBeLessThan(2 * p99(before) + 1000);
+    await engine(anotherEngine.port);
+    await eventually(async () => {
+      const { items } = await api<{ items: { url: string; live: { healthy: boolean } | null }[] }>('/replicas');
+      expect(items.find(({ url }) => url.endsWith(`:${anotherEngine.port}`))?.live?.healthy).toBe(true);
     }, recoverMsMax);
   });
 
