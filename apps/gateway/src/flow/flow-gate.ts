@@ -18,6 +18,8 @@ export interface FlowGateOptions {
   readonly metrics: Registry;
   /** Output tokens to expect of a request before it says. */
   readonly outputTokens: (asker: FlowAsker) => number;
+  /** See `Rooms`. */
+  readonly prefillTokensOf: (replicaId: string) => number;
   /** No replica of a pool takes requests, and one is wanted. */
   readonly wanted?: Plane['wanted'];
   readonly limits?: Partial<FlowLimits> | undefined;
@@ -44,13 +46,14 @@ export class FlowGate {
   readonly #environment: Environment;
   readonly #outputTokens: (asker: FlowAsker) => number;
   readonly #wanted: Plane['wanted'];
-  readonly #rooms = new Rooms();
+  readonly #rooms: Rooms;
   readonly #pools = new Set<string>();
   readonly #metrics: FlowMetrics;
   #timer: Timer | undefined;
 
-  constructor({ environment, metrics, outputTokens, wanted, limits }: FlowGateOptions) {
+  constructor({ environment, metrics, outputTokens, prefillTokensOf, wanted, limits }: FlowGateOptions) {
     this.#wanted = wanted;
+    this.#rooms = new Rooms(prefillTokensOf);
     this.#environment = environment;
     this.#outputTokens = outputTokens;
     this.#queue = new FlowControl({ order: 'deadline', ...(limits === undefined ? {} : { limits }) });

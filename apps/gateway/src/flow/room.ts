@@ -7,17 +7,20 @@ import type { PickRequest } from '../serve/picks.ts';
 
 export type Standing = 'room' | 'full' | 'none';
 
-const unknown: ArrayLike<number> = [Number.NaN];
-
 /** Whether the replicas that a request may go to have room for it now. */
 export class Rooms {
   /** Those without, after `look`; the array is reused. */
   readonly full: FleetReplica[] = [];
   readonly #table = new CandidateTable();
   readonly #slots = new Float64Array(1);
+  readonly #prefillTokens = new Float64Array(1);
   readonly #bounds: RoomBounds;
 
-  constructor(bounds: Partial<RoomBounds> = {}) {
+  /** `prefillTokensOf`: prompt tokens of own requests on a replica that have no first token yet; NaN is unknown. */
+  constructor(
+    private readonly prefillTokensOf: (replicaId: string) => number,
+    bounds: Partial<RoomBounds> = {},
+  ) {
     this.#bounds = { ...roomBounds, ...bounds };
   }
 
@@ -46,6 +49,7 @@ export class Rooms {
     replica.describe(table, table.add(replica.id));
     const labelled = Number(replica.labels['slots'] ?? Number.NaN);
     this.#slots[0] = labelled > 0 ? labelled : slots;
+    this.#prefillTokens[0] = this.prefillTokensOf(replica.id);
     const columns: LoadColumns = {
       count: 1,
       inflight: table.values('inflight'),
@@ -56,7 +60,7 @@ export class Rooms {
       runningAgeMs: table.agesMs('running'),
       kvUse: table.values('kvUse'),
       kvUseAgeMs: table.agesMs('kvUse'),
-      prefillTokens: unknown,
+      prefillTokens: this.#prefillTokens,
     };
     return roomOf(columns, 0, this.#bounds, beyondShare);
   }

@@ -175,6 +175,7 @@ class HttpDataPlane implements DataPlane, Plane {
       metrics: options.metrics,
       limits: options.flowLimits,
       outputTokens: ({ where }) => this.picks.signals.outputTokens(where.asked),
+      prefillTokensOf: (replicaId) => this.picks.prefillTokensOf(replicaId),
       wanted: options.wanted,
     });
     this.front = new Front({

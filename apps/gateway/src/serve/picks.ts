@@ -176,6 +176,13 @@ export class Picks {
     this.signals.landed(reserved, nothingCame, nowMs);
   }
 
+  /** Of own requests there without a first token; NaN while no model says when that of a request which does not stream should have come. */
+  prefillTokensOf(replicaId: string): number {
+    const load = this.signals.replicas.get(replicaId);
+    if (load === undefined) return 0;
+    return load.latency?.of.ttftKnown === true ? load.prefillTokens : Number.NaN;
+  }
+
   forget(replicaId: string): void {
     this.#index.forgetReplica(replicaId);
     this.signals.forget(replicaId);
