@@ -27,6 +27,8 @@ export interface EngineProfile {
   /** Answers {"is_sleeping": boolean}; 404 where the engine was started without it. */
   readonly sleepingPath: string | undefined;
   readonly lora: LoraCalls | undefined;
+  /** False where it has no /v1/messages; undefined where that depends on its version. */
+  readonly messages?: boolean;
 }
 
 const noFamilies: LoadFamilies = { waiting: [], running: [], kvUse: [], lora: undefined };
@@ -87,6 +89,7 @@ const profiles: readonly EngineProfile[] = [
     },
     sleepingPath: undefined,
     lora: undefined,
+    messages: false,
   },
   {
     kind: route.EngineKind.OPENAI,

@@ -97,7 +97,7 @@ export interface RecordedAttempt {
   /** Tokens of a broken stream that it went on from. Undefined: it began the answer. */
   readonly continuedTokens?: number | undefined;
   /** As what it was sent, where not as it came. */
-  readonly sentAs?: string;
+  readonly sentAs?: string | undefined;
 }
 
 /** Fields of lintel.route.v1.Handover. */

@@ -23,6 +23,8 @@ export class Attempt {
   handover: Handover | undefined;
   /** Asked while another attempt had not answered yet. */
   hedge = false;
+  /** As what it was sent, where not as it came. */
+  sentAs: string | undefined;
   /** Tokens of a broken stream that it goes on from. Undefined: it begins the answer. */
   continuedTokens: number | undefined;
 
@@ -45,9 +47,22 @@ export class Attempt {
   }
 
   toRecord(end: route.AttemptEnd, endMs: number, error: string): RecordedAttempt {
-    const { replica, pick, startMs, firstByteMs, httpStatus, hedge, continuedTokens, role } = this;
+    const { replica, pick, startMs, firstByteMs, httpStatus, hedge, continuedTokens, role, sentAs } = this;
     const { id: replicaId } = replica;
-    return { replicaId, pick, startMs, firstByteMs, endMs, end, httpStatus, error, hedge, continuedTokens, role };
+    return {
+      replicaId,
+      pick,
+      startMs,
+      firstByteMs,
+      endMs,
+      end,
+      httpStatus,
+      error,
+      hedge,
+      continuedTokens,
+      role,
+      sentAs,
+    };
   }
 }
 

@@ -26,6 +26,7 @@ import type { HttpRequest, HttpResponse } from './http/types.ts';
 import { listenerOf } from './listening.ts';
 import { Exchange } from './exchange.ts';
 import { Hedging } from './hedging/hedging.ts';
+import { MessagesOffers } from '../messages/index.ts';
 import { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import { serveLimits } from './limits.ts';
@@ -127,6 +128,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly flow: FlowGate;
   readonly hedging: Hedging;
   readonly holders: ResponseHolders;
+  readonly messages = new MessagesOffers();
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
   readonly pd: PdMetrics;

@@ -1,4 +1,6 @@
 import type { FleetReplica } from '../fleet/fleet.ts';
+import type { MessagesOwner } from '../messages/index.ts';
+import { sendMessages } from '../messages/index.ts';
 import type { Asker } from './asker.ts';
 import type { Splice } from './body/usage-option.ts';
 import { spliced } from './body/usage-option.ts';
@@ -59,7 +61,32 @@ export class Outgoing {
   }
 
   /** `other`: a body instead of the client's own. */
-  write(replica: FleetReplica, connection: UpstreamConnection, caller: Caller, other: Buffer | undefined): void {
+  write(replica: FleetReplica, connection: UpstreamConnection, owner: MessagesOwner, other: Buffer | undefined): void {
+    const { endpoint, path, query } = this.#asker.target;
+    if (endpoint.dialect !== 'anthropic') {
+      this.#write(replica, connection, owner, other, path, query);
+      return;
+    }
+    const caller = sendMessages({
+      plane: this.#plane,
+      asker: this.#asker,
+      replica,
+      connection,
+      owner,
+      bodyOf: () => this.bodyFor(replica),
+      send: (to, hears, as, body) => this.#write(replica, to, hears, body, as, ''),
+    });
+    if (caller !== undefined) this.#write(replica, connection, caller, other, path, query);
+  }
+
+  #write(
+    replica: FleetReplica,
+    connection: UpstreamConnection,
+    caller: Caller,
+    other: Buffer | undefined,
+    path: string,
+    query: string,
+  ): void {
     const { provider } = replica;
     const changed = other === undefined ? this.#changesFor(replica) : undefined;
     const body = other ?? changed?.body ?? this.#asker.body;
@@ -69,12 +96,12 @@ export class Outgoing {
         : other !== undefined
           ? this.#head(other.length, false)
           : (changed?.head ?? this.#plain());
-    const { target, request, expiresMs } = this.#asker;
+    const { request, expiresMs } = this.#asker;
     const { method = '', headers } = request;
     const head = headFor(
       {
         method,
-        path: pathAt(replica, target.path) + target.query,
+        path: pathAt(replica, path) + query,
         address: provider?.host ?? replica.address,
         credential:
           provider === undefined && this.#plane.open && headers.authorization !== undefined

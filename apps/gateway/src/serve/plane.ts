@@ -9,6 +9,7 @@ import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
 import type { ActiveList, Served } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
 import type { Hedging } from './hedging/hedging.ts';
+import type { MessagesOffers } from '../messages/index.ts';
 import type { Idempotency } from './idempotency.ts';
 import type { ServeLimits } from './limits.ts';
 import type { ServeMetrics } from './metrics.ts';
@@ -49,6 +50,8 @@ export interface Plane {
   /** Second requests for late first bytes. */
   readonly hedging: Hedging;
   readonly holders: ResponseHolders;
+  /** Who speaks Anthropic's protocol. */
+  readonly messages: MessagesOffers;
   readonly idempotency: Idempotency;
   readonly metrics: ServeMetrics;
   readonly pd: PdMetrics;
