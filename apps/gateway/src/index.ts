@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+export { sharedEdge } from './edge/cache-salt.ts';
 export type { Fleet, FleetReplica, Routability, ServedModel } from './fleet/fleet.ts';
 export type { GatewayOptions, RunningGateway } from './gateway.ts';
 export { startGateway } from './gateway.ts';

@@ -43,6 +43,7 @@ async function main(): Promise<void> {
   const host = options.host ?? loaded?.config.host ?? '127.0.0.1';
   const port = options.port ?? loaded?.config.port ?? portDefault;
   const edge = edgeOf(options.edge, loaded?.config);
+  await makeHome(options.home);
   if (options.workers !== undefined && link === undefined) {
     await superviseWorkers(
       { ...options, workers: options.workers },
@@ -61,7 +62,6 @@ async function main(): Promise<void> {
   if (env.otlpEndpoint !== undefined) {
     started.push(startTracing({ service: 'lintel-gateway', version, endpoint: env.otlpEndpoint }));
   }
-  await makeHome(options.home);
   const broker = await connectPatiently(
     options,
     link === undefined ? { host, port, edge } : undefined,

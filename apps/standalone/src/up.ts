@@ -119,6 +119,7 @@ export async function up(
     },
     scrape: async (own: () => Promise<string>) => await (others === undefined ? own() : others.scrape()),
   };
+  const edge = given === undefined ? undefined : edgeConfigOf(given.config);
   const gateway = await progress.step(
     'gateway',
     async () => {
@@ -137,7 +138,7 @@ export async function up(
         logger: gatewayLog.logger,
         environment,
         ...(workers === 1 ? {} : shares),
-        edge: given === undefined ? undefined : edgeConfigOf(given.config),
+        edge,
       }).catch((error: unknown) => {
         throw portTaken(error, port, '--port');
       });
@@ -169,6 +170,7 @@ export async function up(
           home,
           open,
           compat,
+          edge,
           environment,
           address: place.address('gateway', 'gateway'),
           say: report,

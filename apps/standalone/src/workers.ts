@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '#apps/gateway';
-import { Workers } from '#apps/gateway';
+import { sharedEdge, Workers } from '#apps/gateway';
 import type { Environment } from '#libs/kernel';
+import type { EdgeConfig } from '#libs/nest-kit';
 import { env } from '#libs/nest-kit';
 import type { BrokerAddress } from './broker.ts';
 import type { Home } from './home.ts';
@@ -22,6 +23,7 @@ export interface MoreWorkers {
   readonly home: Home;
   readonly open: boolean;
   readonly compat: 'aibrix' | undefined;
+  readonly edge: EdgeConfig | undefined;
   readonly environment: Environment;
   readonly say: (line: string) => void;
   readonly output: (text: string) => void;
@@ -29,7 +31,7 @@ export interface MoreWorkers {
 
 /** Gateway processes that share the port of the one in this process. What the configuration says they read from the log. */
 export function moreWorkers(options: MoreWorkers): Workers {
-  const { count, gateway, instance, host, address, home, open, compat, environment, say, output } = options;
+  const { count, gateway, instance, host, address, home, open, compat, edge, environment, say, output } = options;
   return new Workers({
     count,
     first: 2,
@@ -41,6 +43,7 @@ export function moreWorkers(options: MoreWorkers): Workers {
       `--home=${home.path(name)}`,
       `--host=${host}`,
       `--port=${gateway.port}`,
+      `--edge=${JSON.stringify(sharedEdge(edge, home.folder))}`,
       `--nats-url=${address.url}`,
       ...(address.user === undefined ? [] : [`--nats-user=${address.user}`]),
       ...(open ? ['--open'] : []),

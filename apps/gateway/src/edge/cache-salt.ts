@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { route } from '#libs/contracts';
 import type { Rng } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
+import type { EdgeConfig } from '#libs/nest-kit';
 import { readCredential } from '../fleet/credentials.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { spliced } from '../serve/body/usage-option.ts';
@@ -39,6 +40,12 @@ export class CacheSalts {
     return createHmac('sha256', this.#secret).update(`${tenantId}\0${given}`).digest('base64url');
   }
 }
+
+/** The configuration for processes that share a port with the one of this folder: their salts are its own. */
+export const sharedEdge = (config: EdgeConfig | undefined, home: string): EdgeConfig => ({
+  ...config,
+  cacheSaltSecret: config?.cacheSaltSecret ?? `file:${join(home, file)}`,
+});
 
 /** The secret named by the configuration, else one that is kept in the gateway's folder. @throws CACHE_SALT_SECRET_INVALID */
 export async function cacheSalts(ref: string | undefined, home: string, rng: Rng): Promise<CacheSalts> {

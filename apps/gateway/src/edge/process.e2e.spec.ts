@@ -12,6 +12,7 @@ import { createLogger } from '#libs/observability';
 import { selfMadeCertificate } from '../certificate.fixture.ts';
 import type { RunningGateway } from '../gateway.ts';
 import { startGateway } from '../gateway.ts';
+import { sharedEdge } from './cache-salt.ts';
 import { edgeOf } from '../process/edge-options.ts';
 import { parseOptions } from '../process/options.ts';
 import { waitingServer } from '../process/waiting-server.ts';
@@ -105,6 +106,17 @@ trustedProxies: { networks: ["10.0.0.0/8"], proxyProtocol: true }
       cors: { origins: ['https://*.example.com'], maxAgeS: 600 },
       trustedProxies: { networks: ['192.0.2.0/24', 'fd00::/8'], proxyProtocol: true, header: 'x-forwarded-for' },
     });
+  });
+
+  test('a worker has what its parent has, and nothing else', () => {
+    const given = sharedEdge({ cors: { origins: ['*'], exposeHeaders: [], credentials: false, maxAgeS: 1 } }, '/home');
+    expect(given.cacheSaltSecret).toBe('file:/home/cache-salt-secret');
+    expect(sharedEdge({ cacheSaltSecret: 'env:A' }, '/home').cacheSaltSecret).toBe('env:A');
+    const read = edgeOf(
+      flags(`--edge=${JSON.stringify(given)}`, '--tls-cert', 'c'),
+      parseConfig('tls: { cert: a, key: b }', 'f'),
+    );
+    expect(read).toEqual(given);
   });
 
   test('half of TLS is none', () => {

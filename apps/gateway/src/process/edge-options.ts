@@ -13,6 +13,8 @@ export interface EdgeFlags {
   readonly http2: boolean;
   readonly h2c: boolean;
   readonly trustedProxies: readonly string[] | undefined;
+  /** What the process that started this one has; nothing else counts then. */
+  readonly given: EdgeConfig | undefined;
 }
 
 export interface EdgeFlagsRead {
@@ -23,6 +25,7 @@ export interface EdgeFlagsRead {
   http2: boolean;
   h2c?: boolean;
   trustedProxies?: string;
+  edge?: EdgeConfig;
 }
 
 export function addEdgeFlags(program: Command): void {
@@ -34,6 +37,7 @@ export function addEdgeFlags(program: Command): void {
     .option('--tls-key <file>', 'PEM file of its key (LINTEL_TLS_KEY)')
     .option('--tls-client-ca <file>', 'clients must have a certificate of these authorities (LINTEL_TLS_CLIENT_CA)')
     .addOption(new Option('--tls-min-version <version>', 'oldest TLS that is spoken, 1.2').choices(['1.2', '1.3']))
+    .addOption(new Option('--edge <json>').hideHelp().argParser((text): EdgeConfig => JSON.parse(text) as EdgeConfig))
     .option('--no-http2', 'do not offer HTTP/2 over TLS')
     .option('--h2c', 'take HTTP/2 without TLS, from clients that begin with it')
     .option(
@@ -44,6 +48,7 @@ export function addEdgeFlags(program: Command): void {
 
 export function edgeFlags(flags: EdgeFlagsRead): EdgeFlags {
   return {
+    given: flags.edge,
     tlsCert: flags.tlsCert ?? env.tlsCert,
     tlsKey: flags.tlsKey ?? env.tlsKey,
     tlsClientCa: flags.tlsClientCa ?? env.tlsClientCa,
@@ -56,6 +61,7 @@ export function edgeFlags(flags: EdgeFlagsRead): EdgeFlags {
 
 /** The edge as flags, environment and file say together. @throws TLS_INCOMPLETE */
 export function edgeOf(flags: EdgeFlags, file: LintelConfig | undefined): EdgeConfig {
+  if (flags.given !== undefined) return flags.given;
   const { tlsCert = file?.tls?.cert, tlsKey = file?.tls?.key, tlsClientCa = file?.tls?.clientCa } = flags;
   if ((tlsCert === undefined) !== (tlsKey === undefined) || (tlsCert === undefined && tlsClientCa !== undefined)) {
     throw new CodedError('TLS_INCOMPLETE', 'TLS needs a certificate and its key', {

@@ -4,6 +4,7 @@ import type { Environment } from '#libs/kernel';
 import type { EdgeConfig } from '#libs/nest-kit';
 import { env } from '#libs/nest-kit';
 import type { Logger } from '#libs/observability';
+import { cacheSalts, sharedEdge } from '../edge/cache-salt.ts';
 import { listenAt } from '../http-server.ts';
 import { Workers } from '../workers/workers.ts';
 import type { ProcessOptions } from './options.ts';
@@ -27,6 +28,8 @@ export async function superviseWorkers(
   const port = await listenAt(probe, at);
   await new Promise((resolve) => probe.close(resolve));
   const waiting = await waitingServer({ ...at, port }, environment, () => 'the workers are starting', true);
+  await cacheSalts(at.edge?.cacheSaltSecret, options.home, environment.rng);
+  const edge = JSON.stringify(sharedEdge(at.edge, options.home));
   const workers = new Workers({
     count: options.workers,
     instance: options.instance,
@@ -38,6 +41,7 @@ export async function superviseWorkers(
       `--home=${join(options.home, name)}`,
       `--host=${host}`,
       `--port=${port}`,
+      `--edge=${edge}`,
     ],
     variables: env.withOwn(),
     environment,
