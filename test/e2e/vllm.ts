@@ -24,6 +24,19 @@ export async function controlEngine(action: 'kill' | 'start', name: string): Pro
   if (!answer.ok) throw new Error(await answer.text());
 }
 
+/** Starts an engine of its own, with more arguments than the others have. Whoever starts it kills it. */
+export async function startEngine(
+  name: string,
+  more: { readonly extraArgs?: readonly string[]; readonly env?: Readonly<Record<string, string>> },
+): Promise<VllmEngine> {
+  const answer = await fetch(`${env.variable('LINTEL_ENGINES_CONTROL')}/start`, {
+    method: 'POST',
+    body: JSON.stringify({ name, ...more }),
+  });
+  if (!answer.ok) throw new Error(await answer.text());
+  return (await answer.json()) as VllmEngine;
+}
+
 /** Runs a script on a Python that has the openai package; its standard output as JSON. */
 export async function python(script: string, args: readonly string[]): Promise<unknown> {
   const child = spawn(env.variable('LINTEL_ENGINES_PYTHON') ?? 'python3', ['-c', script, ...args], {

@@ -2,7 +2,7 @@ import type { Server } from 'node:net';
 import { relative, resolve } from 'node:path';
 import type { Workers } from '#apps/gateway';
 import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
-import { edgeConfigOf, env } from '#libs/nest-kit';
+import { allReplicas, edgeConfigOf, env } from '#libs/nest-kit';
 import { startTracing } from '#libs/observability';
 import { banner, warning } from './banner.ts';
 import { connectBroker, inMemory } from './broker.ts';
@@ -78,7 +78,8 @@ export async function up(
     });
   }
   const databaseUrl = await startDatabase(home, progress, stack, note);
-  const replicasGiven = (given?.config.replicas.length ?? 0) + options.engine.length > 0 || options.real === true;
+  const replicasNamed = given === undefined ? [] : allReplicas(given.config);
+  const replicasGiven = replicasNamed.length + options.engine.length > 0 || options.real === true;
   const extra = await startEngines(
     {
       sim: options.sim ?? (replicasGiven ? 0 : simReplicasDefault),
@@ -191,7 +192,7 @@ export async function up(
   );
   if (unready !== undefined) report(`not ready yet: ${unready}; Lintel goes on trying`);
 
-  const givenUrls = [...options.engine, ...(given?.config.replicas ?? []).map(({ url }) => new URL(url).origin)];
+  const givenUrls = [...options.engine, ...replicasNamed.map(({ url }) => new URL(url).origin)];
   if (givenUrls.length > 0) {
     const lines = await progress.step(
       'given engines',

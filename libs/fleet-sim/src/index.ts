@@ -10,6 +10,8 @@ export { fleetSimLimits } from './limits.ts';
 export type { FleetReport, Percentiles } from './report.ts';
 export type { Segment, SimRequest, Slo, Workload, WorkloadShape, WorkloadSource } from './request.ts';
 export { everyRequest, tokensOf } from './request.ts';
+export type { PdOptions, PdReport, PdRole } from './pd/index.ts';
+export { simulatePd } from './pd/index.ts';
 export type { Estimate } from './statistics.ts';
 export { estimate, pairedDifference } from './statistics.ts';
 export type { FleetOptions, FleetPick, Knowledge, Polled, ReplicaSpec, ReplicaView } from './types.ts';

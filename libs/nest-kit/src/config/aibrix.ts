@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { handoverLabels } from './rolesets.ts';
 import type { aibrixSchema, LintelConfig, PolicyConfig, ReplicaConfig } from './schema.ts';
 import { configSchema, engineNames } from './schema.ts';
 
@@ -17,6 +18,26 @@ interface AibrixProfiles {
   >;
 }
 
+/** Annotations that say how prefill hands over to decode. */
+const handoverAnnotations = ['model.aibrix.ai/kv-connector-type', 'model.aibrix.ai/sglang-bootstrap-port'];
+
+const hints = new Set(['promptTokensGte', 'promptTokensLt', 'maxTokensGte', 'maxTokensLt', 'ttftMs', 'tpotMs']);
+
+/** What of a profile's routingConfig is for Lintel; the bucket of a role set stands with its replicas. */
+const routingConfigOf = (given: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(given).filter(([name, value]) => hints.has(name) || typeof value === 'object'));
+
+/** The lengths of prompts that the profile in force gives to its role sets: "0-2048". */
+function bucketOf(annotation: string | undefined): string | undefined {
+  if (annotation === undefined) return undefined;
+  const { profiles = {}, defaultProfile } = JSON.parse(annotation) as AibrixProfiles;
+  const config = (profiles[defaultProfile ?? ''] ?? Object.values(profiles)[0])?.routingConfig ?? {};
+  const { promptLenBucketMinLength: min, promptLenBucketMaxLength: max } = config;
+  if (typeof min !== 'number' && typeof max !== 'number') return undefined;
+  // AIBrix's upper bound is in the bucket.
+  return `${typeof min === 'number' ? min : 0}-${typeof max === 'number' ? max + 1 : ''}`;
+}
+
 /** The annotation `model.aibrix.ai/config` as a policy for one model. @throws SyntaxError on invalid JSON. */
 function policyOf(model: string, annotation: string): unknown {
   const given = JSON.parse(annotation) as AibrixProfiles;
@@ -25,7 +46,7 @@ function policyOf(model: string, annotation: string): unknown {
     profiles[name] = {
       strategy: profile.routingStrategy,
       requestsPerSecond: profile.requestsPerSecond ?? 0,
-      routingConfig: profile.routingConfig ?? {},
+      routingConfig: routingConfigOf(profile.routingConfig ?? {}),
     };
   }
   return {
@@ -37,11 +58,28 @@ function policyOf(model: string, annotation: string): unknown {
   };
 }
 
+/** Whoever names role sets wants them used, also by clients that name no strategy. */
+const pdPolicy = (model: string): unknown => ({
+  id: `model-${slug(model)}`,
+  models: [model],
+  profiles: { default: { strategy: 'pd' } },
+});
+
 /** What Lintel's own file would say. Keys are the gateway's business, so an AIBrix file is served without: `open`. */
 export function fromAibrix(file: AibrixFile): LintelConfig {
   const replicas: Partial<ReplicaConfig>[] = [];
   const policies: PolicyConfig[] = [];
   for (const model of file.models) {
+    const bucket = bucketOf(model.annotations[configAnnotation]);
+    const handover = {
+      ...(bucket === undefined ? {} : { [handoverLabels.promptTokens]: bucket }),
+      ...Object.fromEntries(
+        handoverAnnotations.flatMap((name) => {
+          const value = model.annotations[name];
+          return value === undefined ? [] : [[name, value]];
+        }),
+      ),
+    };
     const engine = engineNames.find((name) => name === model.engine || name.replace('.', '') === model.engine);
     const add = (endpoint: string, role: ReplicaConfig['role'], roleset: string): void => {
       replicas.push({
@@ -54,6 +92,7 @@ export function fromAibrix(file: AibrixFile): LintelConfig {
         labels: {
           'model.aibrix.ai/name': model.name,
           ...(model.engine ? { 'model.aibrix.ai/engine': model.engine } : {}),
+          ...(role === 'combined' ? {} : handover),
         },
       });
     };
@@ -64,6 +103,7 @@ export function fromAibrix(file: AibrixFile): LintelConfig {
     }
     const annotation = model.annotations[configAnnotation];
     if (annotation !== undefined) policies.push(policyOf(model.name, annotation) as PolicyConfig);
+    else if (model.rolesets !== undefined) policies.push(pdPolicy(model.name) as PolicyConfig);
   }
   return configSchema.parse({ compat: 'aibrix', open: true, replicas, policies });
 }

@@ -7,6 +7,7 @@ import type { DesiredPricesConfig } from './desired-prices.ts';
 import { desiredPrices } from './desired-prices.ts';
 import { modelRoute } from './model-route-schema.ts';
 import { providerReplica } from './provider-schema.ts';
+import { allReplicas } from './rolesets.ts';
 import type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
 
 /** What a configuration asks for, in the words of the contracts. The gateway turns the difference into commits. */
@@ -140,7 +141,7 @@ function tenant(given: TenantConfig): DesiredTenantConfig {
 export function desiredOf(config: LintelConfig, source: string): DesiredConfiguration {
   return {
     replicas: [
-      ...config.replicas.flatMap((given) => ranksOf(replica(given, source), given.dataParallel)),
+      ...allReplicas(config).flatMap((given) => ranksOf(replica(given, source), given.dataParallel)),
       ...config.providers.map((given) => providerReplica(given, source)),
     ],
     policies: config.policies.map(policy),

@@ -5,6 +5,7 @@ export { edgeConfigOf, edgeNames } from './edge-schema.ts';
 export { loadConfig, parseConfig } from './load.ts';
 export type { ConfigProblem } from './problem-list.ts';
 export { ConfigInvalid } from './problem-list.ts';
+export { allReplicas } from './rolesets.ts';
 export type { LintelConfig, PolicyConfig, ReplicaConfig, TenantConfig } from './schema.ts';
 export type { ConfigWatch } from './watch.ts';
 export { contentHash, watchConfig } from './watch.ts';

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { closest, CodedError, errorText } from '#libs/kernel';
 import { isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { allReplicas } from './rolesets.ts';
 import { fromAibrix } from './aibrix.ts';
 import { modelRouteChecks } from './model-route-schema.ts';
 import type { ConfigProblem } from './problem-list.ts';
@@ -113,8 +114,8 @@ function crossChecks(config: LintelConfig): { path: PropertyKey[]; message: stri
       seen.add(id);
     }
   };
-  once(config.replicas, ['replicas'], 'replica');
-  once([...config.replicas, ...config.providers], ['providers'], 'replica or provider');
+  once(allReplicas(config), ['replicas'], 'replica');
+  once([...allReplicas(config), ...config.providers], ['providers'], 'replica or provider');
   once(config.tenants, ['tenants'], 'tenant');
   once(config.policies, ['policies'], 'policy');
   once(

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { route } from '#libs/contracts';
 import { ConfigInvalid, desiredOf, parseConfig } from './index.ts';
 
 function problemsOf(text: string): readonly { line: number; message: string; suggestion?: string | undefined }[] {
@@ -189,6 +190,54 @@ describe('lintel.yaml', () => {
   });
 });
 
+describe('role sets', () => {
+  const text = `
+rolesets:
+  - name: a
+    models: [m]
+    engine: vllm
+    connector: mooncake
+    promptTokens: { min: 512, max: 8192 }
+    prefill: [{ url: "http://p:1", engineId: p-1, bootstrapPort: 9001, labels: { tier: gold } }]
+    decode: ["http://d:1", "http://d:2"]
+`;
+
+  test('become replicas with their role, and labels that say how they hand over', () => {
+    const { replicas } = desiredOf(parseConfig(text, 'lintel.yaml'), 'test');
+    expect(replicas.map(({ url, role, roleset, models }) => [url, role, roleset, models])).toEqual([
+      ['http://p:1', route.ReplicaRole.PREFILL, 'a', ['m']],
+      ['http://d:1', route.ReplicaRole.DECODE, 'a', ['m']],
+      ['http://d:2', route.ReplicaRole.DECODE, 'a', ['m']],
+    ]);
+    const both = { 'lintel.kv-connector': 'mooncake', 'lintel.prompt-tokens': '512-8192' };
+    expect(replicas[0]!.labels).toEqual({
+      ...both,
+      'lintel.kv-bootstrap-port': '9001',
+      'lintel.kv-engine-id': 'p-1',
+      tier: 'gold',
+    });
+    expect(replicas[1]!.labels).toEqual(both);
+  });
+
+  test('the example in docs/gateway.md is one', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
+    const example = /```yaml\n(rolesets:\n[\s\S]*?)```/.exec(page)?.[1] as string;
+    const { replicas, policies } = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test');
+    expect(replicas.map(({ role }) => role).toSorted()).toEqual([
+      route.ReplicaRole.COMBINED,
+      route.ReplicaRole.PREFILL,
+      route.ReplicaRole.DECODE,
+      route.ReplicaRole.DECODE,
+    ]);
+    expect(policies[0]).toMatchObject({ profiles: [{ strategy: 'pd' }] });
+  });
+
+  test('need both sides, and a connector that exists', () => {
+    expect(problemsOf(text.replace('["http://d:1", "http://d:2"]', '[]'))).toHaveLength(1);
+    expect(problemsOf(text.replace('mooncake', 'moon'))[0]!.message).toContain('nixl');
+  });
+});
+
 describe("AIBrix's standalone file", () => {
   test('endpoints, rolesets and the config annotation become replicas and a policy', () => {
     const config = parseConfig(
@@ -214,6 +263,26 @@ describe("AIBrix's standalone file", () => {
       ['http://h3:1', 'decode', 'rs1'],
     ]);
     expect(config.policies[0]).toMatchObject({ models: ['llama-8b'], lockedStrategy: 'random' });
+    expect(config.policies[1]).toMatchObject({ models: ['big'], profiles: { default: { strategy: 'pd' } } });
+  });
+
+  test('how role sets hand over stands in annotations, and the lengths that they are for in the profile', () => {
+    const config = parseConfig(
+      `models:
+  - name: big
+    engine: sglang
+    rolesets: [{ name: rs1, prefill: ["h1:1"], decode: ["h2:1"] }]
+    annotations:
+      model.aibrix.ai/sglang-bootstrap-port: "9009"
+      model.aibrix.ai/config: '{"profiles":{"default":{"routingStrategy":"pd","routingConfig":{"promptLenBucketMaxLength":2047,"combined":true}}}}'
+`,
+      'endpoints.yaml',
+    );
+    expect(config.replicas[0]!.labels).toMatchObject({
+      'model.aibrix.ai/sglang-bootstrap-port': '9009',
+      'lintel.prompt-tokens': '0-2048',
+    });
+    expect(config.policies).toMatchObject([{ profiles: { default: { strategy: 'pd', routingConfig: {} } } }]);
   });
 
   test('an invalid annotation is a problem, not a crash', () => {

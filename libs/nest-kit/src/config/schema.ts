@@ -174,6 +174,34 @@ const policy = z.strictObject({
   profiles: z.record(z.string().min(1), profile),
 });
 
+/** How KV goes from prefill to decode replicas; by the engine where it is not said. */
+export const connectorNames = ['nixl', 'nixl-push', 'shared-storage', 'mooncake', 'sglang', 'tensorrt-llm'] as const;
+
+const member = z.strictObject({
+  id: id.optional(),
+  url: origin,
+  labels: z.record(z.string(), z.string()).default({}),
+  metricsUrl: origin.optional(),
+  credential: replica.shape.credential,
+  /** Of the prefill side's bootstrap server: SGLang, Mooncake. */
+  bootstrapPort: z.int().min(1).max(65535).optional(),
+  /** The engine's own name among those that hand over: Mooncake. */
+  engineId: z.string().min(1).optional(),
+});
+const members = z.array(z.union([origin.transform((url) => member.parse({ url })), member])).min(1);
+
+/** Replicas that compute prompts for others, and those that answer after them. */
+const roleset = z.strictObject({
+  name: z.string().min(1),
+  models: z.array(z.string().min(1)).default([]),
+  engine: z.enum(engineNames).optional(),
+  connector: z.enum(connectorNames).optional(),
+  /** Lengths of prompts that it is for: from `min`, below `max`. */
+  promptTokens: z.strictObject({ min: z.int().min(0).default(0), max: z.int().min(1).optional() }).optional(),
+  prefill: members,
+  decode: members,
+});
+
 /** lintel.yaml. Strict: an unknown name is a mistake. */
 export const configSchema = z.strictObject({
   host: z.string().min(1).optional(),
@@ -183,6 +211,7 @@ export const configSchema = z.strictObject({
   compat: z.enum(['aibrix']).optional(),
   ...edgeShape,
   replicas: z.array(replica).default([]),
+  rolesets: z.array(roleset).default([]),
   tenants: z.array(tenant).default([]),
   policies: z.array(policy).default([]),
   /** What models cost. */
@@ -220,6 +249,7 @@ export const aibrixSchema = z.strictObject({
 
 export type LintelConfig = z.output<typeof configSchema>;
 export type ReplicaConfig = LintelConfig['replicas'][number];
+export type RolesetConfig = LintelConfig['rolesets'][number];
 export type PolicyConfig = LintelConfig['policies'][number];
 export type LimitConfig = TenantConfig['limits'][number];
 export type TenantConfig = LintelConfig['tenants'][number];

@@ -151,7 +151,7 @@ export const pairFinish: Scorer = {
   params: paramsOf('pair-finish', {
     outputTokens: { default: 200, min: 0, max: 1_000_000 },
     decodeWeight: { default: 0.1, min: 0, max: 100 },
-    othersWeight: { default: 1, min: 0, max: 100 },
+    othersWeight: { default: 0.5, min: 0, max: 100 },
     handoverMs: { default: 10, min: 0, max: 60_000 },
     transferPerKTokenMs: { default: 15, min: 0, max: 60_000 },
     handoverTokensMin: { default: 512, min: 0, max: 10_000_000 },

@@ -25,7 +25,7 @@ const scored = (rows: readonly Row[], request: object = long, params: Record<str
 
 describe('a hand-over is chosen where it pays', () => {
   test('the costs are those of the formula', () => {
-    const params = { decodeWeight: 1, handoverMs: 10, transferPerKTokenMs: 15 };
+    const params = { othersWeight: 1, decodeWeight: 1, handoverMs: 10, transferPerKTokenMs: 15 };
     // Split: 10 + 400, 10 + 60, 10 + 0.1 + 2 for the last token, 10 × 13. Alone: 10 + 400 + 2 + 2 × 400 + 10 × 13.
     const busy = { ...decode, decoding: 2 };
     const { scores, partners } = scored([prefill, busy, { ...whole, decoding: 0.3 }], long, params);
