@@ -6,8 +6,10 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { INestMicroservice } from '@nestjs/common';
 import { EventRegistry, route } from '#libs/contracts';
 import { verifyArchive } from '#libs/domain/diag';
-import { hashApiKey } from '#libs/domain/tenancy';
+import { budget, hashApiKey, windowsMs, windowStart } from '#libs/domain/tenancy';
 import type { Broker, StoredAnchor } from '#libs/event-log';
+import { CommandHandler } from '#libs/event-log';
+import { systemEnvironment } from '#libs/kernel';
 import { natsBroker } from '#libs/event-log-nats';
 import { TypedClient } from '#libs/nest-kit';
 import { createLogger } from '#libs/observability';
@@ -469,6 +471,36 @@ prices:
     });
     expect((await api.call('GET', '/api/v1/usage?by=planet')).status).toBe(400);
     expect((await api.call('GET', '/api/v1/usage?by=day,day')).status).toBe(400);
+  });
+
+  test('budgets are listed with what the gateways have reported of them', async () => {
+    const { log, readers } = gatewayBroker;
+    const handler = new CommandHandler({ log, readers, registry, environment: systemEnvironment, actor: 'gateway:t' });
+    const windowStartMs = windowStart(windowsMs.month, Date.now());
+    const report = {
+      type: 'ReportSpend',
+      tenantId: 'spender',
+      limitId: 'team',
+      holder: 'g:1',
+      windowStartMs,
+      windowMs: windowsMs.month,
+      spent: 81,
+      amount: 100,
+      limitsSeq: 1,
+      alertPercents: [50, 80, 100],
+      projectId: '',
+      keyId: '',
+      endUser: '',
+      model: '',
+      currency: 'USD',
+      soft: true,
+    } as const;
+    const { seq } = await handler.handle(budget, 'key-1', report, { commandId: 'spend-1' });
+    const { items } = await api.get(`/api/v1/budgets?minSeq=${seq}`);
+    expect(items).toMatchObject([
+      { tenantId: 'spender', limitId: 'team', window: 'month', spentNano: 81, reachedPercents: [50, 80], hard: false },
+    ]);
+    expect(items[0]).toMatchObject({ windowStartMs, isCurrent: true, amountNano: 100, currency: 'USD' });
   });
 });
 

@@ -85,6 +85,11 @@ export class ListsController {
   }
 
   @Get('budgets')
+  @Described({
+    summary: 'Budgets, and what was spent of them',
+    query: listGiven,
+    answer: answers.listOf(answers.budgetItem),
+  })
   async budgets(@Query() query: unknown): Promise<ListAnswer<BudgetItem>> {
     return await listBudgets(this.core, given(listGiven, query));
   }

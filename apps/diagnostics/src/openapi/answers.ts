@@ -234,5 +234,20 @@ export const usageAnswer = z.looseObject({
   note: z.string().optional(),
 });
 
+export const budgetItem = z.looseObject({
+  tenantId: z.string(),
+  limitId: z.string(),
+  window: z.string(),
+  windowStartMs: z.number(),
+  windowEndMs: z.number(),
+  isCurrent: z.boolean(),
+  currency: z.string(),
+  amountNano: count,
+  spentNano: count,
+  hard: z.boolean(),
+  alertPercents: z.array(count).readonly(),
+  reachedPercents: z.array(count).readonly(),
+});
+
 /** Where a value of an answer is of no known shape. */
 export const anything = z.looseObject({});
