@@ -13,6 +13,7 @@ import type { DesiredConfiguration, EdgeConfig } from '#libs/nest-kit';
 import { CodedRpcFilter, LintelTransport, nestLogger, ProblemFilter } from '#libs/nest-kit';
 import type { Logger } from '#libs/observability';
 import { createRegistry } from '#libs/observability';
+import { AdminKeys } from './control/admin-keys.ts';
 import { BringUp } from './control/bring-up.ts';
 import { Commands } from './control/commands.ts';
 import { exposeFolds } from './control/fold-metrics.ts';
@@ -51,6 +52,8 @@ export interface GatewayOptions {
   /** No keys: the client's authorization goes to the engine unchanged. */
   readonly open: boolean;
   readonly compat?: 'aibrix';
+  /** Opens AIBrix's user API, beside the admin keys that the log names. */
+  readonly adminKey?: string | undefined;
   readonly logger: Logger;
   readonly environment?: Environment;
   /** PEM file, followed, of authorities that may certify replicas behind https, besides the well-known ones. */
@@ -173,9 +176,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const ownText = async (): Promise<string> => await metrics.metrics();
   const { scrape = ownText } = options;
   const scraped = { contentType: metrics.contentType, metrics: async () => await scrape(ownText) };
+  const adminKeys = compat === undefined ? undefined : new AdminKeys(options.adminKey, folds, environment);
   const servers = new Set<Server>();
   const app = await NestFactory.create<NestFastifyApplication>(
-    GatewayModule.of({ commands, folds, fleet, environment, health, metrics: scraped }),
+    GatewayModule.of({ commands, folds, fleet, environment, health, metrics: scraped, adminKeys }),
     fastifyBehind(() => dataPlane, servers, edge.front),
     { logger: nestLogger(logger), abortOnError: false },
   );

@@ -78,6 +78,7 @@ async function main(): Promise<void> {
     broker,
     open: options.open ?? loaded?.config.open ?? false,
     ...(compat === undefined ? {} : { compat }),
+    adminKey: env.adminKey,
     logger,
     environment,
     recording: options.recording,

@@ -136,6 +136,7 @@ export async function up(
         broker,
         open,
         ...(compat === undefined ? {} : { compat }),
+        adminKey,
         logger: gatewayLog.logger,
         environment,
         ...(workers === 1 ? {} : shares),

@@ -175,6 +175,14 @@ export const modelNotAllowed = (model: string): Refusal => ({
   outcome: Outcome.REJECTED_MODEL,
 });
 
+export const unknownUser = (name: string): Refusal => ({
+  status: 401,
+  code: 'unknown_user',
+  message: `There is no user "${shown(name)}". POST /CreateUser makes one.`,
+  outcome: Outcome.REJECTED_AUTH,
+  marker: ['x-error-user', 'true'],
+});
+
 export const endpointNotAllowed = (path: string): Refusal => ({
   status: 403,
   code: 'endpoint_not_allowed',

@@ -2,7 +2,8 @@ import type { Span } from '@opentelemetry/api';
 import { route } from '#libs/contracts';
 import { errorCode, errorText } from '#libs/kernel';
 import type { tenancy } from '#libs/contracts';
-import { keyAllowsEndpoint } from '#libs/domain/tenancy';
+import type { TenancyState } from '#libs/domain/tenancy';
+import { aibrixTenantId, keyAllowsEndpoint } from '#libs/domain/tenancy';
 import type { Listed } from './active-list.ts';
 import type { Asker } from './asker.ts';
 import { Attempts } from './attempts.ts';
@@ -123,7 +124,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     const timeoutMs = timeoutOf(headers['x-request-timeout-ms']);
     if (timeoutMs === undefined) return this.refuse(errors.invalidTimeout);
     this.expiresMs = this.startMs + timeoutMs;
-    if (plane.open) return true;
+    if (plane.open) return !plane.compat || account.endUser === '' || this.#admitUser(account.endUser, state.tenancy);
     const found = keyOf(headers, this.target.endpoint.dialect, state, this.#receivedAtMs, plane, this.request);
     if ('refusal' in found) return this.refuse(found.refusal);
     this.#key = found.key;
@@ -135,6 +136,14 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     if (found.key.endpoints.length > 0 && !keyAllowsEndpoint(found.key, path)) {
       return this.refuse(errors.endpointNotAllowed(path));
     }
+    return true;
+  }
+
+  /** With AIBrix's users the header names one of them, whose limits it comes under. */
+  #admitUser(name: string, { tenants }: TenancyState): boolean {
+    const tenantId = aibrixTenantId(name);
+    if (!tenants.has(tenantId)) return this.refuse(errors.unknownUser(name));
+    this.account.tenantId = tenantId;
     return true;
   }
 
@@ -383,7 +392,7 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
   #reserve(attempts: Attempts): void {
     const { quotas } = this.#plane;
     const { body, operation } = this.target.endpoint;
-    if (quotas === undefined || this.#key === undefined || body === 'none') return attempts.begin();
+    if (quotas === undefined || this.account.tenantId === '' || body === 'none') return attempts.begin();
     const charge = chargeOf(this.#plane, this.account, operation, this.#receivedAtMs);
     if (charge === undefined) return attempts.begin();
     if ('outcome' in charge) return void this.refuse(charge);
