@@ -202,15 +202,17 @@ describe('A realtime session', () => {
       [odd.origin, AttemptEnd.BAD_ANSWER],
     ] as const) {
       const lintel = await gateway([bad, origin]);
-      for (let turn = 0; turn < 3; turn++) {
+      const met = (): boolean => lintel.records.some(({ attempts }) => attempts.some((each) => each.end === end));
+      // Which of two equal replicas is asked first is drawn.
+      for (let turn = 1; turn <= 40 && !met(); turn++) {
         const client = await open(lintel);
         client.socket.send('hi');
         expect(await client.next()).toEqual(['hi']);
         client.socket.close();
         await client.closed;
+        await eventually(() => expect(lintel.records).toHaveLength(turn));
       }
-      await eventually(() => expect(lintel.records).toHaveLength(3));
-      expect(lintel.records.flatMap(({ attempts }) => attempts.map((each) => each.end))).toContain(end);
+      expect(met()).toBe(true);
     }
   });
 
