@@ -68,6 +68,15 @@ export function pinSelf() {
   if (cores.load !== '') spawnSync('taskset', ['-a', '-cp', cores.load, String(process.pid)]);
 }
 
+export async function freePort() {
+  const { createServer } = await import('node:net');
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
 const children = new Set();
 
 /** A child process on one core. Its output is kept to be shown when it fails. */

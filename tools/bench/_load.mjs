@@ -1,7 +1,7 @@
 // Load for proxy benches over raw sockets: a fixed number of requests on kept connections, each answer read to its end and checked.
 import { connect } from 'node:net';
 
-const [port, connectionsText, countText] = process.argv.slice(2);
+const [port, connectionsText, countText, headers = ''] = process.argv.slice(2);
 const connections = Number(connectionsText);
 const count = Number(countText);
 
@@ -23,7 +23,7 @@ const body = JSON.stringify({
   seed: 12345,
 });
 const request = Buffer.from(
-  `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\naccept: application/json\r\nauthorization: Bearer bench\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\naccept: application/json\r\nauthorization: Bearer bench\r\n${headers}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
 );
 
 const latencies = new Float64Array(count);

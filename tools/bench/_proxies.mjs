@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { benchNats, cores, node, ready, start, until } from './_common.mjs';
+import { benchNats, cores, freePort, node, ready, start, until } from './_common.mjs';
 
 /** Engines on the core of the load. */
 export async function startEngines(count, ...args) {
@@ -19,15 +19,6 @@ export async function startBare(ports) {
   const child = start(cores.test, node, ['tools/bench/_bare-proxy.mjs', ...ports.map(String)]);
   const { port, pid } = await ready(child, 'bare proxy');
   return { name: 'bare node:http + undici', child, port, pid };
-}
-
-async function freePort() {
-  const { createServer } = await import('node:net');
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Undefined, with the reason, where HAProxy is not installed. */

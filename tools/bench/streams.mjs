@@ -6,7 +6,7 @@ import { startBare, startEngines, startLintel } from './_proxies.mjs';
 const { values } = parseArgs({
   options: {
     help: { type: 'boolean' },
-    streams: { type: 'string', default: '1000,2000,2500' },
+    streams: { type: 'string', default: '1000,2000,4000' },
     seconds: { type: 'string', default: '10' },
     profile: { type: 'string' },
     only: { type: 'string', default: '' },
@@ -14,7 +14,7 @@ const { values } = parseArgs({
 });
 if (values.help) {
   process.stdout
-    .write(`npm run bench -- streams [--streams 1000,2000,2500] [--seconds 10] [--only direct|bare|lintel] [--profile <folder>]
+    .write(`npm run bench -- streams [--streams 1000,2000,4000] [--seconds 10] [--only direct|bare|lintel] [--profile <folder>]
 
 Each stream is a chat request whose answer comes as one chunk every 50 ms for the given seconds. Streams are opened evenly over two
 seconds, so that their chunks do not fall together. Each chunk carries the time at which it was due: the client says how late it
@@ -23,7 +23,7 @@ what goes without a proxy ("direct") shows what that core alone does to the numb
 `);
   process.exit(0);
 }
-const goal = 2_000;
+const goal = 4_000;
 const paceMs = 50;
 const openMs = 2_000;
 
