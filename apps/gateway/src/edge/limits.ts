@@ -16,6 +16,4 @@ export const edgeLimits = {
   streamResetPerSecond: 50,
   /** Bytes of a stream's body that may come before we have taken them. */
   streamWindowBytes: 256 * 1024,
-  /** How often requests over HTTP/2 are looked at for slow bodies. */
-  sweepMs: 1_000,
 } as const;
