@@ -124,6 +124,13 @@ describe('lintel.yaml', () => {
     expect(tenant!.limits![0]).toMatchObject({ perUser: true, perKey: false, perModel: false });
   });
 
+  test('the example of keys in docs/gateway.md is one', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
+    const example = /## Keys[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
+    const [tenant] = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test').tenants;
+    expect(tenant!.keys[0]).toMatchObject({ keyId: 'ci', userId: 'ann', projectId: 'search', priority: -1 });
+  });
+
   test('the example of limits in docs/gateway.md is one', () => {
     const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
     const example = /## Limits[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
