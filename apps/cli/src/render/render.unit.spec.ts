@@ -105,6 +105,25 @@ describe('table', () => {
 describe('why a request', () => {
   const shown = renderWhyRequest(whyRequest, plainLayout);
 
+  test('of a request that was handed over both choices, both attempts and the hand-over', () => {
+    const [pick] = request.picks;
+    const [attempt] = request.attempts;
+    const text = changed({
+      picks: [{ ...pick!, partner: 'sim-3' }],
+      attempts: [
+        { ...attempt!, replicaId: 'sim-3', role: 'prefill', firstByteMs: null },
+        { ...attempt!, role: 'decode' },
+      ],
+      handover: { connector: 'nixl', prefillMs: 120, transferMs: 14, tokens: 2_048 },
+    });
+    expect(words(text, '▷')).toContain('sim-3 chosen for the prompt');
+    expect(text).toMatch(/1\s+sim-3\s+prefill/);
+    expect(text).toMatch(/2\s+sim-2\s+decode/);
+    expect(words(text, 'hand-over')).toBe(
+      'hand-over ~2,048 tokens by nixl · prompt computed in 120 ms · first byte 14.0 ms later',
+    );
+  });
+
   test('the sentence stands first', () => {
     expect(lines(shown)[0]).toBe(whyRequest.summary);
   });

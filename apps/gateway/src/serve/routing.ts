@@ -15,7 +15,7 @@ import { single, sloOf } from './headers.ts';
 import type { RoutePlan } from './picks.ts';
 import type { BodyFields } from './pd/body-fields.ts';
 import { splittable } from './pd/request-fields.ts';
-import { hasPrefill } from './pd/traits.ts';
+import { answersAlone, hasPrefill } from './pd/traits.ts';
 import type { Plane } from './plane.ts';
 import type { Selector } from './selector.ts';
 
@@ -239,7 +239,10 @@ export function statesOf(replicas: readonly FleetReplica[]): string {
 export function whyNone(model: string, { replicas, selector }: Routed, selectorText: string): Refusal {
   const asked = (replica: FleetReplica): boolean => ['ready', 'unknown'].includes(replica.routability());
   if (selector !== undefined && replicas.some(asked)) return errors.noneSelected(selectorText);
-  return errors.noReplica(model, statesOf(replicas));
+  // Ready, but each for a part of requests only: of those with another strategy, or with its other side.
+  const bound = replicas.some((replica) => asked(replica) && !answersAlone(replica));
+  const parts = bound ? '; prefill and decode replicas answer together, by the strategy pd' : '';
+  return errors.noReplica(model, statesOf(replicas) + parts);
 }
 
 /** What every answer says of its request, and of where it went as far as it came. */

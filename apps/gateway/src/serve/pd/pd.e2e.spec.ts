@@ -317,6 +317,15 @@ describe('engines that are asked at once, as SGLang', () => {
     expect(lintel.records[0]!.handover).toMatchObject({ connector: 'sglang', prefillMs: 0 });
   });
 
+  test('another strategy finds nobody for all of a request, and says which one would', async () => {
+    const { lintel } = await pair(words, words);
+    const refused = await post(lintel, ask(short), { 'routing-strategy': 'random' });
+    expect([refused.status, (await errorOf(refused)).message]).toEqual([
+      503,
+      expect.stringContaining('the strategy pd'),
+    ]);
+  });
+
   test('the prefill side fails: the decode side is left, too, and the client hears of it', async () => {
     const { lintel, decode } = await pair(
       (response) => response.writeHead(503).end(),
