@@ -35,6 +35,7 @@ import { Waker } from './fleet/waker.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listenAt, prepare } from './http-server.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
+import { HolderExchange } from './serve/holder-exchange.ts';
 import type { DataPlane } from './serve/data-plane.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 import { serveLimits } from './serve/limits.ts';
@@ -205,12 +206,26 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   recording.start();
   quotas.start();
 
+  const { telemetry } = broker;
+  const holders = new HolderExchange({
+    gatewayId: instance,
+    bootId,
+    telemetry,
+    environment,
+    holders: dataPlane.holders,
+  });
   const announcer = new ReaderAnnouncer(broker.readers, `gateway:${instance}`, registry, environment);
   const bringUp = new BringUp(
     [
       { name: 'announce the reader', start: () => announcer.start() },
       { name: 'read the log', start: () => folds.start() },
-      { name: 'hear other gateways', start: () => fleet.start() },
+      {
+        name: 'hear other gateways',
+        start: async () => {
+          await fleet.start();
+          await holders.start();
+        },
+      },
       {
         name: 'answer commands',
         start: async () => {
@@ -251,6 +266,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       { name: 'quotas', stop: () => quotas.stop() },
       { name: 'recording', limitMs: 5_000, stop: () => recording.stop() },
       { name: 'fleet', stop: () => fleet.stop() },
+      { name: 'responses', stop: () => holders.stop() },
       { name: 'folds', stop: () => folds.stop() },
       { name: 'reader', stop: () => announcer.stop() },
       {

@@ -99,6 +99,7 @@ export interface DataPlane {
   /** Refuses new requests with 503, lets those under way end, and cuts what is left after `limitMs`. */
   drain(limitMs: number): Promise<void>;
   readonly inflight: number;
+  readonly holders: ResponseHolders;
   /** What the requests that it has on a replica still need; undefined before the first. */
   workOn(replicaId: string): Work | undefined;
 }

@@ -17,6 +17,8 @@ export class ResponseHolders {
   #young = new Map<string, Holder>();
   #old = new Map<string, Holder>();
   readonly #half: number;
+  /** Told of what this gateway's own answers said. */
+  told: ((id: string, holder: Holder) => void) | undefined;
 
   constructor(max: number) {
     this.#half = Math.max(1, Math.floor(max / 2));
@@ -28,10 +30,28 @@ export class ResponseHolders {
 
   /** An id of one tenant is never taken over by another's. One that nobody could ask for is not kept. */
   remember(id: string, holder: Holder): void {
-    if (!askable.test(id)) return;
+    if (this.learn(id, holder)) this.told?.(id, holder);
+  }
+
+  /** The same, of another gateway's answers. False where it was not kept. */
+  learn(id: string, holder: Holder): boolean {
+    if (!askable.test(id)) return false;
     const known = this.find(id);
-    if (known !== undefined && known.tenantId !== holder.tenantId) return;
+    if (known !== undefined && known.tenantId !== holder.tenantId) return false;
     this.#put(id, holder);
+    return true;
+  }
+
+  /** Those used last first, at most so many. */
+  *latest(count: number): Generator<readonly [string, Holder]> {
+    let left = count;
+    for (const half of [this.#young, this.#old]) {
+      // A map keeps the order of its puts.
+      const entries = [...half].slice(-left).toReversed();
+      yield* entries;
+      left -= entries.length;
+      if (left <= 0) return;
+    }
   }
 
   find(id: string): Holder | undefined {
