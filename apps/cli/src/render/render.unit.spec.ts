@@ -120,7 +120,7 @@ describe('why a request', () => {
     expect(text).toMatch(/1\s+sim-3\s+prefill/);
     expect(text).toMatch(/2\s+sim-2\s+decode/);
     expect(words(text, 'hand-over')).toBe(
-      'hand-over ~2,048 tokens by nixl · prompt computed in 120 ms · first byte 14.0 ms later',
+      'hand-over ~2048 tokens by nixl · prompt computed in 120 ms · first byte 14 ms later',
     );
   });
 
