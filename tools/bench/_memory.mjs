@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { sleep } from './_common.mjs';
 
-const idleCount = 2_000;
+const idleCount = 12_000;
 const streamCount = 1_000;
 const settleMs = 3_000;
 

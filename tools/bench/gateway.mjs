@@ -42,7 +42,7 @@ so that what else the machine does meets all of them; the median of the rounds c
 CPU is user and system time of the proxy's whole process. Lintel runs as its own process: open, without and with recording into a real
 nats-server, and with recording, a key and limits of requests, tokens and concurrency. --peers adds ${peerNames.join(', ')}:
 each is started if it is found on the PATH, and said to be missing if not; the slow ones get fewer requests in a round.
-Memory: resident bytes that 2,000 idle connections and 1,000 running streams add. --profile writes V8 CPU profiles and takes no verdict.
+Memory: resident bytes that 12,000 idle connections and 1,000 running streams add. --profile writes V8 CPU profiles and takes no verdict.
 `);
   process.exit(0);
 }
@@ -153,7 +153,7 @@ await bench(async (scope) => {
     ['streaming', streamBytesOf],
   ]) {
     const fresh = await startLintel(scope, ports, { strategy, name });
-    await load(fresh.port, values.connections, requests);
+    await load(fresh.port, values.connections, 200);
     memory.push((await bytesOf(fresh)) / 1024);
     await stop(fresh.child);
   }
