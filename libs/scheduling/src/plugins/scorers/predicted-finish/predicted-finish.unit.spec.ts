@@ -93,13 +93,14 @@ const load = fc.record({
   inflight: fc.nat(1_000),
 });
 
-test('scores lie in [0, 1], and more load never makes a candidate better', () => {
+test('scores lie in [0, 1], and more load never makes a candidate better for the request itself', () => {
   fc.assert(
     fc.property(fc.array(load, { minLength: 2, maxLength: 8 }), fc.nat(100_000), fc.nat(50), (loads, tokens, more) => {
       const rows = loads.map((each) => ({ ...idle, ...each }));
-      const given = { rows, request };
+      for (const each of score(predictedFinish, { rows, request }).scores) expect(each! >= 0 && each! <= 1).toBe(true);
+      // More load anywhere is more pressure, which weighs what all candidates' others lose.
+      const given = { rows, request, params: { othersWeight: 0 } };
       const { scores } = score(predictedFinish, given);
-      for (const each of scores) expect(each! >= 0 && each! <= 1).toBe(true);
       const [first, ...rest] = rows;
       const heavier = { ...first!, prefillTokens: first!.prefillTokens + tokens, decoding: first!.decoding + more };
       const before = scores.map((each, index) => [each!, index] as const);
