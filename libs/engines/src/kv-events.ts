@@ -1,24 +1,33 @@
-import { Unpackr } from 'msgpackr';
-import { errorText } from '#libs/kernel';
 import { engineLimits } from './limits.ts';
 import type { Unusable } from './models.ts';
 import { msgpackProblem } from './msgpack-bounds.ts';
+import { expectTexts, Misshapen, MsgpackReader } from './msgpack-reader.ts';
 
 /**
- * A block's hash in hex: 16 digits of an engine that sends integers, 64 of one that sends bytes. Seeded per process: good for
- * resolving removals of the same engine and for nothing else.
+ * Engines' hashes of blocks, two words for each: the low one, then the high one, of the last 64 bits (an engine that sends bytes
+ * sends 256). Seeded per process: good for resolving removals of the same engine and for nothing else.
  */
-export type BlockHash = string;
+export type BlockHashWords = Uint32Array;
+
+/** Hashes in hex, as people and HTTP APIs write them, in words; the last 16 digits count. */
+export function hashWords(hexes: readonly string[]): BlockHashWords {
+  const words = new Uint32Array(hexes.length * 2);
+  for (const [i, hex] of hexes.entries()) {
+    words[i * 2] = Number.parseInt(hex.slice(-8), 16);
+    if (hex.length > 8) words[i * 2 + 1] = Number.parseInt(hex.slice(-16, -8), 16);
+  }
+  return words;
+}
 
 /** What else than tokens makes a block another block: adapter name, multimodal identifiers, cache salt. */
 export type ExtraKey = string | number | boolean | null | readonly ExtraKey[];
 
 export interface BlockStored {
   readonly type: 'BlockStored';
-  readonly blockHashes: readonly BlockHash[];
+  readonly blockHashes: BlockHashWords;
   /** Null for a prompt's first block. */
-  readonly parentBlockHash: BlockHash | null;
-  readonly tokenIds: readonly number[];
+  readonly parentBlockHash: BlockHashWords | null;
+  readonly tokenIds: Uint32Array;
   readonly blockSize: number;
   readonly loraId: number | null;
   readonly loraName: string | null;
@@ -34,7 +43,7 @@ export interface BlockStored {
 
 export interface BlockRemoved {
   readonly type: 'BlockRemoved';
-  readonly blockHashes: readonly BlockHash[];
+  readonly blockHashes: BlockHashWords;
   readonly medium: string | null;
   readonly groupIdx: number | null;
 }
@@ -58,8 +67,6 @@ export interface KvBatch {
 export type KvMessage =
   | { readonly topic: string; readonly seq: number; readonly batch: KvBatch }
   | { readonly end: true };
-
-const unpackr = new Unpackr({ int64AsType: 'bigint', useRecords: false, mapsAsObjects: true });
 
 /**
  * Frames `[topic, seq, payload]` of PUB; `["", topic, seq, payload]` of replay, without the topic up to vLLM 0.22. Pure, and it never
@@ -85,39 +92,34 @@ export function decodeKvMessage(frames: readonly Uint8Array[]): KvMessage | Unus
 export function decodeKvPayload(bytes: Uint8Array): KvBatch | Unusable {
   const problem = msgpackProblem(bytes);
   if (problem !== undefined) return { problem: `no msgpack batch: ${problem}` };
-  let value: unknown;
   try {
-    value = unpackr.unpack(bytes);
-  } catch (thrown) {
-    return { problem: `no msgpack batch: ${errorText(thrown).slice(0, 200)}` };
-  }
-  if (!Array.isArray(value) || value.length < 2) return { problem: 'the batch is not [time, events, rank]' };
-  const [ts, list, rank] = value as unknown[];
-  if (typeof ts !== 'number' || !Number.isFinite(ts) || !Array.isArray(list)) {
-    return { problem: 'the batch is not [time, events, rank]' };
-  }
-  if (list.length > engineLimits.kvEventsPerBatchMax) return { problem: `${list.length} events in a batch` };
-  const events: KvEvent[] = [];
-  const unknownTypes: string[] = [];
-  try {
-    for (const [index, raw] of list.entries()) {
-      const event = decodeEvent(fieldsOf(raw, index), index);
-      if (typeof event === 'string') unknownTypes.push(event.slice(0, 64));
-      else events.push(event);
-    }
-    return { atSeconds: ts, events, unknownTypes, dataParallelRank: intOr(rank, null, 'rank') };
+    return readBatch(new MsgpackReader(bytes));
   } catch (thrown) {
     if (thrown instanceof Misshapen) return { problem: thrown.message };
     throw thrown;
   }
 }
 
-class Misshapen extends Error {}
-
-type Fields = Readonly<Record<string, unknown>>;
+function readBatch(reader: MsgpackReader): KvBatch {
+  const notABatch = 'the batch is not [time, events, rank]';
+  const items = reader.array();
+  if (items < 2) throw new Misshapen(notABatch);
+  const atSeconds = reader.value();
+  const count = reader.array();
+  if (typeof atSeconds !== 'number' || !Number.isFinite(atSeconds) || count < 0) throw new Misshapen(notABatch);
+  if (count > engineLimits.kvEventsPerBatchMax) throw new Misshapen(`${count} events in a batch`);
+  const events: KvEvent[] = [];
+  const unknownTypes: string[] = [];
+  for (let index = 0; index < count; index++) {
+    const event = readEvent(reader, index);
+    if (typeof event === 'string') unknownTypes.push(event.slice(0, 64));
+    else events.push(event);
+  }
+  return { atSeconds, events, unknownTypes, dataParallelRank: items > 2 ? countOrNull(reader, 'rank') : null };
+}
 
 /** Order of an event's fields in the array form, after the tag. */
-const arrayForm: Readonly<Record<string, readonly string[]>> = {
+const arrayForm: Readonly<Record<KvEvent['type'], readonly string[]>> = {
   BlockStored: [
     'block_hashes',
     'parent_block_hash',
@@ -134,52 +136,198 @@ const arrayForm: Readonly<Record<string, readonly string[]>> = {
   AllBlocksCleared: [],
 };
 
-function fieldsOf(raw: unknown, index: number): Fields {
-  if (Array.isArray(raw)) {
-    const [type, ...values] = raw as unknown[];
-    if (typeof type !== 'string') throw new Misshapen(`event ${index} has no tag`);
-    const names = Object.hasOwn(arrayForm, type) ? (arrayForm[type] as readonly string[]) : [];
-    return { type, ...Object.fromEntries(names.map((name, place) => [name, values[place]])) };
-  }
-  if (typeof raw === 'object' && raw !== null) return raw as Fields;
-  throw new Misshapen(`event ${index} is no event`);
-}
+expectTexts([
+  'type',
+  ...Object.keys(arrayForm),
+  ...arrayForm.BlockStored,
+  'kv_cache_spec_sliding_window',
+  'full_attention',
+  'sliding_window',
+  'mamba',
+  'GPU',
+  'CPU',
+]);
 
 /** The event, or the name of a type that this version does not know. */
-function decodeEvent(fields: Fields, index: number): KvEvent | string {
-  const { type } = fields;
-  switch (type) {
-    case 'BlockStored': {
-      const stored = {
-        type,
-        blockHashes: list(fields['block_hashes'], 'block_hashes').map(hash),
-        parentBlockHash: fields['parent_block_hash'] == null ? null : hash(fields['parent_block_hash']),
-        tokenIds: list(fields['token_ids'], 'token_ids').map((token) => int(token, 'token_ids')),
-        blockSize: int(fields['block_size'], 'block_size'),
-        loraId: intOr(fields['lora_id'], null, 'lora_id'),
-        loraName: textOr(fields['lora_name'], 'lora_name'),
-        medium: textOr(fields['medium'], 'medium'),
-        extraKeys: extraKeys(fields['extra_keys']),
-        groupIdx: intOr(fields['group_idx'], null, 'group_idx'),
-        cacheSpecKind: textOr(fields['kv_cache_spec_kind'], 'kv_cache_spec_kind'),
-        slidingWindow: intOr(fields['kv_cache_spec_sliding_window'], null, 'kv_cache_spec_sliding_window'),
-      } as const;
-      if (stored.blockSize === 0) throw new Misshapen('block_size is 0');
-      return stored;
-    }
-    case 'BlockRemoved':
-      return {
-        type,
-        blockHashes: list(fields['block_hashes'], 'block_hashes').map(hash),
-        medium: textOr(fields['medium'], 'medium'),
-        groupIdx: intOr(fields['group_idx'], null, 'group_idx'),
-      };
-    case 'AllBlocksCleared':
-      return { type };
-    default:
-      if (typeof type === 'string') return type;
-      throw new Misshapen(`event ${index} has no type`);
+function readEvent(reader: MsgpackReader, index: number): KvEvent | string {
+  const entries = reader.map();
+  if (entries >= 0) return readMap(reader, entries, index);
+  const values = reader.array();
+  if (values < 0) throw new Misshapen(`event ${index} is no event`);
+  const type = values > 0 ? reader.text() : undefined;
+  if (type === undefined) throw new Misshapen(`event ${index} has no tag`);
+  const fields = fieldsFor(type);
+  const names = fields === undefined ? [] : arrayForm[fields.type];
+  const told = Math.min(names.length, values - 1);
+  if (fields !== undefined) for (let i = 0; i < told; i++) fields.read(reader, names[i] as string);
+  reader.skip(values - 1 - told);
+  return fields?.event() ?? type;
+}
+
+function readMap(reader: MsgpackReader, entries: number, index: number): KvEvent | string {
+  const from = reader.at;
+  // The tag comes first with every engine seen; the order in a map means nothing, though.
+  let type: string | undefined;
+  for (let i = 0; i < entries && type === undefined; i++) {
+    if (reader.value() === 'type') type = reader.text();
+    if (type === undefined) reader.skip();
   }
+  if (type === undefined) throw new Misshapen(`event ${index} has no type`);
+  reader.at = from;
+  const fields = fieldsFor(type);
+  for (let i = 0; i < entries; i++) {
+    const name = reader.value();
+    if (fields === undefined || typeof name !== 'string') reader.skip();
+    else fields.read(reader, name);
+  }
+  return fields?.event() ?? type;
+}
+
+interface Fields {
+  readonly type: KvEvent['type'];
+  /** The value of a field; of one that is not known it is passed over. */
+  read(reader: MsgpackReader, name: string): void;
+  event(): KvEvent;
+}
+
+function fieldsFor(type: string): Fields | undefined {
+  if (type === 'BlockStored') return new StoredFields();
+  if (type === 'BlockRemoved') return new RemovedFields();
+  return type === 'AllBlocksCleared' ? cleared : undefined;
+}
+
+const cleared: Fields = {
+  type: 'AllBlocksCleared',
+  read: (reader) => reader.skip(),
+  event: () => ({ type: 'AllBlocksCleared' }),
+};
+
+class RemovedFields implements Fields {
+  readonly type = 'BlockRemoved';
+  #blockHashes: BlockHashWords | undefined;
+  #medium: string | null = null;
+  #groupIdx: number | null = null;
+
+  read(reader: MsgpackReader, name: string): void {
+    if (name === 'block_hashes') this.#blockHashes = reader.hashes(name);
+    else if (name === 'medium') this.#medium = textOrNull(reader, name);
+    else if (name === 'group_idx') this.#groupIdx = countOrNull(reader, name);
+    else reader.skip();
+  }
+
+  event(): BlockRemoved {
+    const { type } = this;
+    return {
+      type,
+      blockHashes: told(this.#blockHashes, 'block_hashes'),
+      medium: this.#medium,
+      groupIdx: this.#groupIdx,
+    };
+  }
+}
+
+class StoredFields implements Fields {
+  readonly type = 'BlockStored';
+  #blockHashes: BlockHashWords | undefined;
+  #parentBlockHash: BlockHashWords | null = null;
+  #tokenIds: Uint32Array | undefined;
+  #blockSize = 0;
+  #loraId: number | null = null;
+  #loraName: string | null = null;
+  #medium: string | null = null;
+  #extraKeys: readonly (readonly ExtraKey[] | null)[] | null = null;
+  #groupIdx: number | null = null;
+  #cacheSpecKind: string | null = null;
+  #slidingWindow: number | null = null;
+
+  read(reader: MsgpackReader, name: string): void {
+    switch (name) {
+      case 'block_hashes':
+        this.#blockHashes = reader.hashes(name);
+        break;
+      case 'parent_block_hash':
+        this.#parentBlockHash = hashOrNull(reader);
+        break;
+      case 'token_ids':
+        this.#tokenIds = reader.counts(name);
+        break;
+      case 'block_size':
+        this.#blockSize = reader.count(name);
+        break;
+      case 'lora_id':
+        this.#loraId = countOrNull(reader, name);
+        break;
+      case 'lora_name':
+        this.#loraName = textOrNull(reader, name);
+        break;
+      case 'medium':
+        this.#medium = textOrNull(reader, name);
+        break;
+      case 'extra_keys':
+        this.#extraKeys = extraKeys(reader.value());
+        break;
+      case 'group_idx':
+        this.#groupIdx = countOrNull(reader, name);
+        break;
+      case 'kv_cache_spec_kind':
+        this.#cacheSpecKind = textOrNull(reader, name);
+        break;
+      case 'kv_cache_spec_sliding_window':
+        this.#slidingWindow = countOrNull(reader, name);
+        break;
+      default:
+        reader.skip();
+    }
+  }
+
+  event(): BlockStored {
+    const { type } = this;
+    const blockHashes = told(this.#blockHashes, 'block_hashes');
+    const tokenIds = told(this.#tokenIds, 'token_ids');
+    if (this.#blockSize === 0) throw new Misshapen('block_size is 0 or not told');
+    return {
+      type,
+      blockHashes,
+      parentBlockHash: this.#parentBlockHash,
+      tokenIds,
+      blockSize: this.#blockSize,
+      loraId: this.#loraId,
+      loraName: this.#loraName,
+      medium: this.#medium,
+      extraKeys: this.#extraKeys,
+      groupIdx: this.#groupIdx,
+      cacheSpecKind: this.#cacheSpecKind,
+      slidingWindow: this.#slidingWindow,
+    };
+  }
+}
+
+function told<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new Misshapen(`${name} is no list`);
+  return value;
+}
+
+/** True where nothing stands; it is passed over. */
+function nil(reader: MsgpackReader): boolean {
+  if (!reader.isNil) return false;
+  reader.skip();
+  return true;
+}
+
+const countOrNull = (reader: MsgpackReader, name: string): number | null => (nil(reader) ? null : reader.count(name));
+
+function textOrNull(reader: MsgpackReader, name: string): string | null {
+  if (nil(reader)) return null;
+  const text = reader.text();
+  if (text === undefined) throw new Misshapen(`${name} is no text`);
+  return text;
+}
+
+function hashOrNull(reader: MsgpackReader): BlockHashWords | null {
+  if (nil(reader)) return null;
+  const words = new Uint32Array(2);
+  reader.hash(words, 0);
+  return words;
 }
 
 function list(value: unknown, name: string): readonly unknown[] {
@@ -187,41 +335,13 @@ function list(value: unknown, name: string): readonly unknown[] {
   throw new Misshapen(`${name} is no list`);
 }
 
-function int(value: unknown, name: string): number {
-  const number = typeof value === 'bigint' ? Number(value) : value;
-  if (typeof number === 'number' && Number.isSafeInteger(number) && number >= 0) return number;
-  throw new Misshapen(`${name} holds what is no count`);
-}
-
-const intOr = <T>(value: unknown, absent: T, name: string): number | T => (value == null ? absent : int(value, name));
-
-function textOr(value: unknown, name: string): string | null {
-  if (value == null) return null;
-  if (typeof value === 'string') return value;
-  throw new Misshapen(`${name} is no text`);
-}
-
-const u64Mask = (1n << 64n) - 1n;
-
-/** An integer may come signed: the 64 bits count. */
-function hash(value: unknown): BlockHash {
-  if (value instanceof Uint8Array) {
-    if (value.byteLength === 0 || value.byteLength > 64) throw new Misshapen(`a hash of ${value.byteLength} bytes`);
-    return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex');
-  }
-  if (typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value))) {
-    return (BigInt(value) & u64Mask).toString(16).padStart(16, '0');
-  }
-  throw new Misshapen('a hash is neither integer nor bytes');
-}
-
 function extraKeys(value: unknown): readonly (readonly ExtraKey[] | null)[] | null {
-  if (value == null) return null;
-  return list(value, 'extra_keys').map((keys) => (keys == null ? null : list(keys, 'extra_keys').map(extraKey)));
+  if (value === null) return null;
+  return list(value, 'extra_keys').map((keys) => (keys === null ? null : list(keys, 'extra_keys').map(extraKey)));
 }
 
 function extraKey(value: unknown): ExtraKey {
-  if (value == null) return null;
+  if (value === null) return null;
   if (Array.isArray(value)) return value.map(extraKey);
   if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
   if (typeof value === 'bigint') return value.toString();

@@ -2,7 +2,7 @@ import { Packr } from 'msgpackr';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { KvBatch, KvEvent, KvMessage } from '#libs/engines';
-import { decodeKvMessage, decodeKvPayload, engineLimits } from '#libs/engines';
+import { decodeKvMessage, decodeKvPayload, engineLimits, hashWords } from '#libs/engines';
 import { captured, fixtureText } from './fixtures.fixture.ts';
 
 function batchOf(message: ReturnType<typeof decodeKvMessage>): KvBatch {
@@ -40,16 +40,16 @@ describe('KV events as vLLM 0.32 sends them', () => {
       for (const [place, event] of batch.events.entries()) {
         if (event.type !== 'BlockStored') continue;
         const { token_ids, extra_keys, lora_name } = events[place] as Stored;
-        expect([event.tokenIds, event.extraKeys, event.loraName]).toEqual([token_ids, extra_keys, lora_name]);
+        expect([[...event.tokenIds], event.extraKeys, event.loraName]).toEqual([token_ids, extra_keys, lora_name]);
       }
     }
   });
 
-  test('hashes are exact: 16 digits of integers, 64 of bytes', () => {
+  test('hashes are exact: integers whole, of bytes the last 64 bits', () => {
     const [first] = captured('kv-events');
     const [stored] = batchOf(decodeKvMessage(first?.frames ?? [])).events;
     expect(stored).toMatchObject({
-      blockHashes: ['d49743e3196e2daa', 'f77e20376976d445', '2704d52cc84320fc'],
+      blockHashes: hashWords(['d49743e3196e2daa', 'f77e20376976d445', '2704d52cc84320fc']),
       parentBlockHash: null,
       blockSize: 32,
       medium: 'GPU',
@@ -58,7 +58,14 @@ describe('KV events as vLLM 0.32 sends them', () => {
     const removed = captured('kv-events-bytes')
       .flatMap(({ frames }) => ('batch' in decodeKvMessage(frames) ? batchOf(decodeKvMessage(frames)).events : []))
       .find(({ type }) => type === 'BlockRemoved');
-    expect(removed).toMatchObject({ blockHashes: [expect.stringMatching(/^[0-9a-f]{64}$/)] });
+    const hex = captured('kv-events-bytes')
+      .map(({ frames }) => Buffer.from(frames.at(-1) ?? []).toString('hex'))
+      .find((payload) => payload.includes(Buffer.from('BlockRemoved').toString('hex')));
+    // The last of the 32 bytes behind the head of the first hash (0xc4 0x20).
+    const [, hash = ''] =
+      /c420([0-9a-f]{64})/.exec(hex?.slice(hex.indexOf(Buffer.from('BlockRemoved').toString('hex'))) ?? '') ?? [];
+    expect(hash).toHaveLength(64);
+    expect((removed as { blockHashes: Uint32Array }).blockHashes.subarray(0, 2)).toEqual(hashWords([hash]));
   });
 
   test("the recorder's own capture, with integers of 2^53 and above as digits", () => {
@@ -82,7 +89,7 @@ describe('KV events as vLLM 0.32 sends them', () => {
               .toString(16)
               .padStart(16, '0'),
           );
-          expect(event.blockHashes).toEqual(hashes);
+          expect(event.blockHashes).toEqual(hashWords(hashes ?? []));
         }
       }
     }
@@ -110,9 +117,9 @@ describe('the form of older engines: an array with its tag first', () => {
       events: [
         {
           type: 'BlockStored',
-          blockHashes: ['0000000000000001', 'ffffffffffffffff'],
+          blockHashes: Uint32Array.of(1, 0, 0xffffffff, 0xffffffff),
           parentBlockHash: null,
-          tokenIds: [5, 6, 7, 8],
+          tokenIds: Uint32Array.of(5, 6, 7, 8),
           blockSize: 2,
           loraId: null,
           loraName: null,
@@ -122,7 +129,7 @@ describe('the form of older engines: an array with its tag first', () => {
           cacheSpecKind: 'full_attention',
           slidingWindow: null,
         },
-        { type: 'BlockRemoved', blockHashes: ['0000000000000001'], medium: 'GPU', groupIdx: 0 },
+        { type: 'BlockRemoved', blockHashes: Uint32Array.of(1, 0), medium: 'GPU', groupIdx: 0 },
         { type: 'AllBlocksCleared' },
       ] satisfies KvEvent[],
     });
@@ -184,12 +191,65 @@ describe('what no engine sends', () => {
         const message = decodeKvMessage(frames);
         if ('batch' in message) {
           for (const event of message.batch.events) {
-            if (event.type === 'BlockStored') expect(event.tokenIds.every(Number.isSafeInteger)).toBe(true);
+            if (event.type === 'BlockStored') expect(event.tokenIds).toBeInstanceOf(Uint32Array);
           }
         } else expect('problem' in message || message.end).toBeTruthy();
       }),
       { numRuns: 500 },
     );
+  });
+
+  test('hashes and tokens of any width, in any order of fields, among others that are not known', () => {
+    const hash = fc.oneof(
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }),
+      fc.integer({ min: -(2 ** 31), max: 2 ** 32 - 1 }),
+      fc.uint8Array({ minLength: 1, maxLength: 64 }),
+    );
+    const token = fc.oneof(fc.nat(127), fc.nat(255), fc.nat(65_535), fc.integer({ min: 0, max: 2 ** 32 - 1 }));
+    const last64 = (value: bigint | number | Uint8Array): bigint =>
+      BigInt.asUintN(
+        64,
+        value instanceof Uint8Array ? BigInt(`0x${Buffer.from(value).toString('hex')}`) : BigInt(value),
+      );
+    const event = fc.record({
+      hashes: fc.array(hash, { maxLength: 40 }),
+      parent: fc.option(hash),
+      tokens: fc.array(token, { maxLength: 40 }),
+      newer: fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.uint8Array()),
+      order: fc.shuffledSubarray([...Array(6).keys()], { minLength: 6 }),
+    });
+    fc.assert(
+      fc.property(event, ({ hashes, parent, tokens, newer, order }) => {
+        const fields: [string, unknown][] = [
+          ['type', 'BlockStored'],
+          ['block_hashes', hashes],
+          ['parent_block_hash', parent],
+          ['token_ids', tokens],
+          ['block_size', 16],
+          ['newer_field', newer],
+        ];
+        const raw = Object.fromEntries(order.map((place) => fields[place] as [string, unknown]));
+        const batch = decodeKvPayload(pack([1.5, [raw, { type: 'AllBlocksCleared' }], 3]));
+        const [stored, cleared] = 'events' in batch ? batch.events : [];
+        const words = (list: typeof hashes): bigint[] => list.map(last64);
+        const found = (list: Uint32Array | null): bigint[] =>
+          Array.from(
+            { length: (list?.length ?? 0) / 2 },
+            (_, i) => (BigInt(list?.[i * 2 + 1] ?? 0) << 32n) | BigInt(list?.[i * 2] ?? 0),
+          );
+        const { blockHashes, parentBlockHash, tokenIds } = stored as Extract<KvEvent, { type: 'BlockStored' }>;
+        expect(found(blockHashes)).toEqual(words(hashes));
+        expect(found(parentBlockHash)).toEqual(words(parent === null ? [] : [parent]));
+        expect([...tokenIds]).toEqual(tokens);
+        expect(cleared).toEqual({ type: 'AllBlocksCleared' });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a token beyond 32 bits is no token', () => {
+    const stored = { type: 'BlockStored', block_hashes: [], token_ids: [2 ** 32], block_size: 1 };
+    expect(decodeKvPayload(pack([1, [stored]]))).toEqual({ problem: expect.stringContaining('32 bits') });
   });
 
   test('what a packer writes is walked to its end (any value without extensions)', () => {

@@ -3,7 +3,7 @@ export { hashBlocks, prefixLimits } from './hash-blocks.ts';
 export type { BlockExtra, ChainSeed } from './kv/hash-tokens.ts';
 export { chainBlock, chainRoot, hashTokens } from './kv/hash-tokens.ts';
 export type { Holder } from './kv/holder.ts';
-export type { CacheEvent, IdentityCounts, RemovedBlocks, StoredBlocks } from './kv/identity.ts';
+export type { CacheEvent, EngineHashes, IdentityCounts, RemovedBlocks, StoredBlocks } from './kv/identity.ts';
 export { KvIdentity } from './kv/identity.ts';
 export type { KvIndexOptions } from './kv/kv-index.ts';
 export { KvIndex } from './kv/kv-index.ts';

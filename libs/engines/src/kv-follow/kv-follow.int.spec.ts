@@ -106,7 +106,7 @@ describe('following an engine over ZeroMQ', () => {
     await hears('first', '0', '1', '2');
     await sockets.tell();
     await hears('1', '2', '3');
-    expect(batches[3]?.events).toMatchObject([{ type: 'BlockRemoved', blockHashes: ['0000000000000003'] }]);
+    expect(batches[3]?.events).toMatchObject([{ type: 'BlockRemoved', blockHashes: Uint32Array.of(3, 0) }]);
     expect(problems).toEqual([]);
   });
 

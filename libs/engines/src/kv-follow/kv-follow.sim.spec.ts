@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { KvBatch, KvEvent } from '#libs/engines';
-import { kvFollowLimits, KvSequencer } from '#libs/engines';
+import { hashWords, kvFollowLimits, KvSequencer } from '#libs/engines';
 import { SeededRng } from '#libs/kernel';
 import { hashTokens, KvIdentity, KvIndex } from '#libs/prefix-index';
 import { VirtualTime } from '#libs/testkit';
@@ -38,13 +38,14 @@ class SimEngine {
     }
     const evicted = [...this.#held.keys()].slice(0, Math.max(0, this.#held.size - this.blocksMax));
     for (const name of evicted) this.#held.delete(name);
-    if (evicted.length > 0) events.push({ type: 'BlockRemoved', blockHashes: evicted, medium: 'GPU', groupIdx: 0 });
+    if (evicted.length > 0)
+      events.push({ type: 'BlockRemoved', blockHashes: hashWords(evicted), medium: 'GPU', groupIdx: 0 });
     if (known < names.length) {
       events.push({
         type: 'BlockStored',
-        blockHashes: names.slice(known),
-        parentBlockHash: known === 0 ? null : (names[known - 1] as string),
-        tokenIds: tokens.slice(known * blockSize, names.length * blockSize),
+        blockHashes: hashWords(names.slice(known)),
+        parentBlockHash: known === 0 ? null : hashWords([names[known - 1] as string]),
+        tokenIds: Uint32Array.from(tokens.slice(known * blockSize, names.length * blockSize)),
         blockSize,
         loraId: null,
         loraName: null,

@@ -62,7 +62,8 @@ export class BruteForce {
     const group = event.groupIdx ?? 0;
     if (event.type === 'BlockStored') {
       if (!cache.windows.has(group) || cache.held.size === 0) cache.windows.set(group, window);
-      const known = (hash: string): boolean => [...cache.held.keys()].some((key) => key.startsWith(`${hash}/`));
+      const known = (hash: unknown): boolean =>
+        [...cache.held.keys()].some((key) => key.startsWith(`${hash as string}/`));
       if (event.parentBlockHash !== null && !known(event.parentBlockHash)) {
         cache.exact = false;
         return;

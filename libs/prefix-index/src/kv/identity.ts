@@ -5,12 +5,15 @@ import type { Holder } from './holder.ts';
 import type { KvIndex } from './kv-index.ts';
 import { kvLimits, media, type Medium } from './limits.ts';
 
-/** An engine's event, as far as identity needs it: the types of `libs/engines` fit. Hashes are hex, of which the last 64 bits count. */
+/** Hashes of an engine: two words for each, the low one first, as `libs/engines` reads them; or hex, of which the last 64 bits count. */
+export type EngineHashes = Uint32Array | readonly string[];
+
+/** An engine's event, as far as identity needs it: the types of `libs/engines` fit. */
 export interface StoredBlocks {
   readonly type: 'BlockStored';
-  readonly blockHashes: readonly string[];
-  readonly parentBlockHash: string | null;
-  readonly tokenIds: readonly number[];
+  readonly blockHashes: EngineHashes;
+  readonly parentBlockHash: Uint32Array | string | null;
+  readonly tokenIds: ArrayLike<number>;
   readonly blockSize: number;
   readonly loraId: number | null;
   readonly loraName: string | null;
@@ -23,7 +26,7 @@ export interface StoredBlocks {
 
 export interface RemovedBlocks {
   readonly type: 'BlockRemoved';
-  readonly blockHashes: readonly string[];
+  readonly blockHashes: EngineHashes;
   readonly medium: string | null;
   readonly groupIdx: number | null;
 }
@@ -57,6 +60,16 @@ const mediumOfName = (name: string | null): Medium =>
 const lowOf = (hex: string): number => Number.parseInt(hex.slice(-8), 16);
 const highOf = (hex: string): number => (hex.length <= 8 ? 0 : Number.parseInt(hex.slice(-16, -8), 16));
 
+function wordsOf(hashes: EngineHashes): Uint32Array {
+  if (hashes instanceof Uint32Array) return hashes;
+  const words = new Uint32Array(hashes.length * 2);
+  for (let i = 0; i < hashes.length; i++) {
+    words[i * 2] = lowOf(hashes[i] as string);
+    words[i * 2 + 1] = highOf(hashes[i] as string);
+  }
+  return words;
+}
+
 /** Brings the events of engines into the index: from their tokens to local hashes, from their hashes to what they hold. */
 export class KvIdentity {
   readonly counts: IdentityCounts = { orphans: 0, misfits: 0, refused: 0, unknownRemovals: 0 };
@@ -76,11 +89,13 @@ export class KvIdentity {
       case 'BlockRemoved': {
         const medium = mediumOfName(event.medium);
         const before = this.index.holdings;
+        const words = wordsOf(event.blockHashes);
         let copies = 0;
-        for (const hash of event.blockHashes) {
-          if (!this.index.drop(holder, lowOf(hash), highOf(hash), medium, event.groupIdx ?? 0)) copies++;
+        for (let at = 0; at < words.length; at += 2) {
+          const [low, high] = [words[at] as number, words[at + 1] as number];
+          if (!this.index.drop(holder, low, high, medium, event.groupIdx ?? 0)) copies++;
         }
-        this.counts.unknownRemovals += event.blockHashes.length - copies - (before - this.index.holdings);
+        this.counts.unknownRemovals += words.length / 2 - copies - (before - this.index.holdings);
         return;
       }
       case 'BlockStored':
@@ -89,15 +104,17 @@ export class KvIdentity {
   }
 
   #stored(holder: Holder, model: string, event: StoredBlocks): void {
-    const { blockHashes, tokenIds, blockSize, extraKeys } = event;
+    const { tokenIds, blockSize, extraKeys } = event;
+    const words = wordsOf(event.blockHashes);
+    const blocks = words.length / 2;
     const group = event.groupIdx ?? 0;
     const medium = mediumOfName(event.medium);
-    if (group >= kvLimits.groupsMax) return this.#lost(holder, 'misfits', blockHashes.length);
+    if (group >= kvLimits.groupsMax) return this.#lost(holder, 'misfits', blocks);
     // A copy to another medium comes without its tokens.
-    if (tokenIds.length === 0) return this.#copied(holder, blockHashes, medium, group);
+    if (tokenIds.length === 0) return this.#copied(holder, words, medium, group);
     if (holder.blockSize === 0 || holder.holdings.size === 0) holder.blockSize = blockSize;
-    if (holder.blockSize !== blockSize || tokenIds.length !== blockHashes.length * blockSize) {
-      return this.#lost(holder, 'misfits', blockHashes.length);
+    if (holder.blockSize !== blockSize || tokenIds.length !== blocks * blockSize) {
+      return this.#lost(holder, 'misfits', blocks);
     }
     if (holder.slots[group] === undefined || holder.holdings.size === 0) {
       this.index.setGroup(holder, group, windowBlocks(event));
@@ -106,22 +123,24 @@ export class KvIdentity {
     let row = none;
     if (event.parentBlockHash === null) hash = this.#root(model, adapterOf(event));
     else {
-      row = this.index.rowOf(holder, lowOf(event.parentBlockHash), highOf(event.parentBlockHash));
-      if (row === none) return this.#lost(holder, 'orphans', blockHashes.length);
+      const parent =
+        typeof event.parentBlockHash === 'string' ? wordsOf([event.parentBlockHash]) : event.parentBlockHash;
+      row = this.index.rowOf(holder, parent[0] as number, parent[1] as number);
+      if (row === none) return this.#lost(holder, 'orphans', blocks);
       hash = this.index.hashAt(row);
     }
-    for (let block = 0; block < blockHashes.length; block++) {
-      const name = blockHashes[block] as string;
+    for (let block = 0; block < blocks; block++) {
       const extra = withoutAdapter(extraKeys?.[block] ?? null, event.loraName);
       hash = chainBlock(hash, tokenIds, block * blockSize, (block + 1) * blockSize, extra);
-      row = this.index.store(holder, lowOf(name), highOf(name), medium, group, hash, row);
-      if (row === none) return this.#lost(holder, 'refused', blockHashes.length - block);
+      const [low, high] = [words[block * 2] as number, words[block * 2 + 1] as number];
+      row = this.index.store(holder, low, high, medium, group, hash, row);
+      if (row === none) return this.#lost(holder, 'refused', blocks - block);
     }
   }
 
-  #copied(holder: Holder, blockHashes: readonly string[], medium: Medium, group: number): void {
-    for (const name of blockHashes) {
-      const [low, high] = [lowOf(name), highOf(name)];
+  #copied(holder: Holder, words: Uint32Array, medium: Medium, group: number): void {
+    for (let i = 0; i < words.length; i += 2) {
+      const [low, high] = [words[i] as number, words[i + 1] as number];
       const row = this.index.rowOf(holder, low, high);
       if (row === none) this.#lost(holder, 'orphans', 1);
       else if (this.index.store(holder, low, high, medium, group, this.index.hashAt(row)) === none) {
