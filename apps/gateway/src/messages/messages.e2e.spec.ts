@@ -248,8 +248,9 @@ describe('An engine that lacks /v1/messages', () => {
     const good = await chatOnly(() => ({ json: said('ok') }));
     const lintel = await gateway([bad, good]);
     for (const replica of lintel.fleet.replicas) replica.labels = { 'lintel.messages': 'translated' };
+    const byTurns = { headers: { 'routing-strategy': 'round-robin' } };
     for (let turn = 0; turn < 4; turn++) {
-      expect((await clientOf(lintel).messages.create(hello)).content).toMatchObject([{ text: 'ok' }]);
+      expect((await clientOf(lintel).messages.create(hello, byTurns)).content).toMatchObject([{ text: 'ok' }]);
     }
     expect(lintel.records.flatMap(({ attempts }) => attempts.map(({ end }) => end))).toContain(AttemptEnd.BAD_ANSWER);
   });
