@@ -26,6 +26,8 @@ if (chosen !== undefined && !existsSync(join(folder, `${chosen}.mjs`))) {
   process.stderr.write(`no bench "${chosen}"; there are: ${names.join(', ')}\n`);
   process.exit(2);
 }
+/** What a bench is given where all of them run. */
+const amongAll = { soak: ['--minutes', '2'] };
 await prepare();
 process.stdout.write(
   `${cpus().length} × ${cpus()[0]?.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform} ${process.arch}\n`,
@@ -33,7 +35,11 @@ process.stdout.write(
 let failed = 0;
 for (const name of chosen === undefined ? names : [chosen]) {
   process.stdout.write(`\n== ${name}: ${purpose(name)}\n`);
-  const { status } = spawnSync(node, [join(folder, `${name}.mjs`), ...rest], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(
+    node,
+    [join(folder, `${name}.mjs`), ...(chosen === undefined ? (amongAll[name] ?? []) : rest)],
+    { cwd: root, stdio: 'inherit' },
+  );
   if (status !== 0) failed++;
 }
 process.exit(failed === 0 ? 0 : 1);

@@ -64,11 +64,14 @@ const tenants = `tenants:
       - { id: bench, sha256: "${createHash('sha256').update(benchKey).digest('hex')}" }
 `;
 
-/** The gateway's own process on a broker of its own. `strategy` is the default profile's; `keys`: with a tenant, its key and its limits. */
+/**
+ * The gateway's own process on a broker of its own. `strategy` is the default profile's; `keys`: with a tenant, its key and its limits;
+ * `probe`: the file that its samples of memory and lag go to.
+ */
 export async function startLintel(
   scope,
   ports,
-  { recording = true, strategy = 'prefix-cache', name = 'gw', keys = false, profile } = {},
+  { recording = true, strategy = 'prefix-cache', name = 'gw', keys = false, profile, probe } = {},
 ) {
   const home = join(scope.home, name);
   mkdirSync(home, { recursive: true });
@@ -95,8 +98,10 @@ ${keys ? tenants : ''}`,
   ];
   const profiling =
     profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval', '200', `--cpu-prof-dir=${profile}`];
-  const child = start(cores.test, node, ['--disable-warning=ExperimentalWarning', ...profiling, ...args], {
+  const probing = probe === undefined ? [] : ['--import', './tools/bench/_probe.mjs'];
+  const child = start(cores.test, node, ['--disable-warning=ExperimentalWarning', ...profiling, ...probing, ...args], {
     env: {
+      ...(probe === undefined ? {} : { LINTEL_BENCH_PROBE: probe }),
       NODE_ENV: 'production',
       LINTEL_NATS_URL: server.url,
       LINTEL_NATS_USER: 'gateway',
