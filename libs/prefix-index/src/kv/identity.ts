@@ -1,6 +1,6 @@
 import { none } from './block-table.ts';
 import type { BlockExtra } from './hash-tokens.ts';
-import { chainBlock, chainRoot } from './hash-tokens.ts';
+import { chainBlock, chainBlocks, chainRoot } from './hash-tokens.ts';
 import type { Holder } from './holder.ts';
 import type { KvIndex } from './kv-index.ts';
 import { kvLimits, media, type Medium } from './limits.ts';
@@ -61,7 +61,7 @@ const lowOf = (hex: string): number => Number.parseInt(hex.slice(-8), 16);
 const highOf = (hex: string): number => (hex.length <= 8 ? 0 : Number.parseInt(hex.slice(-16, -8), 16));
 
 function wordsOf(hashes: EngineHashes): Uint32Array {
-  if (hashes instanceof Uint32Array) return hashes;
+  if (ArrayBuffer.isView(hashes)) return hashes;
   const words = new Uint32Array(hashes.length * 2);
   for (let i = 0; i < hashes.length; i++) {
     words[i * 2] = lowOf(hashes[i] as string);
@@ -73,6 +73,8 @@ function wordsOf(hashes: EngineHashes): Uint32Array {
 /** Brings the events of engines into the index: from their tokens to local hashes, from their hashes to what they hold. */
 export class KvIdentity {
   readonly counts: IdentityCounts = { orphans: 0, misfits: 0, refused: 0, unknownRemovals: 0 };
+  /** Of the blocks of one event that are stored at once. */
+  readonly #hashes = new Float64Array(kvLimits.blocksAtOnce);
   /** Where chains begin, by model and adapter. */
   readonly #roots = new Map<string, number>();
 
@@ -88,14 +90,8 @@ export class KvIdentity {
         return;
       case 'BlockRemoved': {
         const medium = mediumOfName(event.medium);
-        const before = this.index.holdings;
-        const words = wordsOf(event.blockHashes);
-        let copies = 0;
-        for (let at = 0; at < words.length; at += 2) {
-          const [low, high] = [words[at] as number, words[at + 1] as number];
-          if (!this.index.drop(holder, low, high, medium, event.groupIdx ?? 0)) copies++;
-        }
-        this.counts.unknownRemovals += words.length / 2 - copies - (before - this.index.holdings);
+        const { unknown } = this.index.dropRun(holder, wordsOf(event.blockHashes), medium, event.groupIdx ?? 0);
+        this.counts.unknownRemovals += unknown;
         return;
       }
       case 'BlockStored':
@@ -129,12 +125,21 @@ export class KvIdentity {
       if (row === none) return this.#lost(holder, 'orphans', blocks);
       hash = this.index.hashAt(row);
     }
-    for (let block = 0; block < blocks; block++) {
-      const extra = withoutAdapter(extraKeys?.[block] ?? null, event.loraName);
-      hash = chainBlock(hash, tokenIds, block * blockSize, (block + 1) * blockSize, extra);
-      const [low, high] = [words[block * 2] as number, words[block * 2 + 1] as number];
-      row = this.index.store(holder, low, high, medium, group, hash, row);
-      if (row === none) return this.#lost(holder, 'refused', blocks - block);
+    const hashes = this.#hashes;
+    for (let block = 0; block < blocks;) {
+      const extra = extraOf(event, block);
+      let count = 1;
+      if (extra === null) {
+        const countMax = Math.min(hashes.length, blocks - block);
+        while (count < countMax && (extraKeys === null || extraOf(event, block + count) === null)) count++;
+        chainBlocks(hash, tokenIds, block * blockSize, blockSize, hashes, count);
+      } else hashes[0] = chainBlock(hash, tokenIds, block * blockSize, (block + 1) * blockSize, extra);
+      const stored = this.index.storeRun(holder, words, block, hashes, count, medium, group, row);
+      if (stored < count) return this.#lost(holder, 'refused', blocks - block - stored);
+      block += count;
+      if (block === blocks) return;
+      hash = hashes[count - 1] as number;
+      row = this.index.rowOf(holder, words[block * 2 - 2] as number, words[block * 2 - 1] as number);
     }
   }
 
@@ -169,9 +174,12 @@ export class KvIdentity {
 /** An engine that only numbers its adapters has them apart, though no router can name them. */
 const adapterOf = ({ loraName, loraId }: StoredBlocks): string => loraName ?? (loraId === null ? '' : `\0${loraId}`);
 
-/** vLLM names the adapter first among the keys of each block; it is in the chain's root already. */
-function withoutAdapter(keys: readonly BlockExtra[] | null, adapter: string | null): readonly BlockExtra[] | null {
-  return keys === null || adapter === null || keys[0] !== adapter ? keys : keys.slice(1);
+/** What else than the adapter is in a block: vLLM names that first among the keys of each, and it is in the chain's root already. */
+function extraOf({ extraKeys, loraName }: StoredBlocks, block: number): readonly BlockExtra[] | null {
+  const keys = extraKeys?.[block] ?? null;
+  if (keys === null || keys.length === 0) return null;
+  if (loraName === null || keys[0] !== loraName) return keys;
+  return keys.length === 1 ? null : keys.slice(1);
 }
 
 /** How many blocks a group's attention looks back: 0 for all, also where the engine does not say, so that too little is claimed. */

@@ -32,6 +32,8 @@ export class KvIndex implements PrefixMatcher {
   #holdings = 0;
   readonly #options: Required<KvIndexOptions>;
   readonly #walk: PrefixWalk;
+  /** What looks ahead saw: nothing reads it, but a look whose outcome goes nowhere may be left out by a compiler. */
+  touched = 0;
   /** Blocks that found no room: the index claims less than there is, never more. */
   refused = 0;
 
@@ -135,11 +137,63 @@ export class KvIndex implements PrefixMatcher {
     return row;
   }
 
+  /**
+   * As `store`, of blocks that come behind each other: the engine's `words`, two for each block from block `first` on, and their
+   * local `hashes[0, count)`. How many found room: the first that does not ends it.
+   */
+  storeRun(
+    holder: Holder,
+    words: Uint32Array,
+    first: number,
+    hashes: Float64Array,
+    count: number,
+    medium: Medium,
+    group: number,
+    parentRow: number,
+  ): number {
+    this.touched ^= holder.holdings.touch(words, first, first + count) ^ this.#table.touch(hashes, count);
+    let row = parentRow;
+    for (let i = 0; i < count; i++) {
+      const word = (first + i) * 2;
+      const [low, high] = [words[word] as number, words[word + 1] as number];
+      row = this.store(holder, low, high, medium, group, hashes[i] as number, row);
+      if (row === none) return i;
+    }
+    return count;
+  }
+
+  /** As `drop`, of many blocks. How many of them have another copy there, or were not known. */
+  dropRun(holder: Holder, words: Uint32Array, medium: Medium, group: number): { copies: number; unknown: number } {
+    const { holdings } = holder;
+    const tag = tagOf(medium, group);
+    let copies = 0;
+    let unknown = 0;
+    const blocks = words.length >> 1;
+    for (let from = 0; from < blocks; from += kvLimits.blocksAtOnce) {
+      const to = Math.min(blocks, from + kvLimits.blocksAtOnce);
+      this.touched ^= holdings.touch(words, from, to);
+      for (let i = from; i < to; i++) {
+        const at = holdings.find(words[i * 2] as number, words[i * 2 + 1] as number, tag);
+        if (at !== none) this.touched ^= this.#table.touchRow(holdings.row(at));
+      }
+      for (let i = from; i < to; i++) {
+        const at = holdings.find(words[i * 2] as number, words[i * 2 + 1] as number, tag);
+        if (at === none) unknown++;
+        else if (!this.#dropAt(holder, at, medium, group)) copies++;
+      }
+    }
+    return { copies, unknown };
+  }
+
   /** The engine removed a block. True when it has no other copy there, or never had one that we know. */
   drop(holder: Holder, low: number, high: number, medium: Medium, group: number): boolean {
     const { holdings } = holder;
     const at = holdings.find(low, high, tagOf(medium, group));
-    if (at === none) return true;
+    return at === none || this.#dropAt(holder, at, medium, group);
+  }
+
+  #dropAt(holder: Holder, at: number, medium: Medium, group: number): boolean {
+    const { holdings } = holder;
     const row = holdings.row(at);
     if (!holdings.release(at)) return false;
     this.#holdings--;
@@ -263,7 +317,9 @@ export class KvIndex implements PrefixMatcher {
   }
 
   #unroute(holder: Holder, row: number, tidy: boolean): void {
-    if (!holder.routed.delete(row)) return;
+    // The bit says it sooner than the map does, and it is the same for each group.
+    if (!this.#has(this.#routedBits, row, holder.slots[0] as number)) return;
+    holder.routed.delete(row);
     for (const slot of holder.slots) if (slot !== none) this.#unset(this.#routedBits, row, slot);
     if (tidy) this.#tidy(row);
   }
@@ -271,6 +327,10 @@ export class KvIndex implements PrefixMatcher {
   /** Frees the row that nobody holds. */
   #tidy(row: number): void {
     const words = this.#words;
+    if (words === 1 && this.#onlyDevice) {
+      if ((this.#bits[media.gpu] as Uint32Array)[row] === 0) this.#table.remove(row);
+      return;
+    }
     for (let word = row * words, end = word + words; word < end; word++) {
       if ((this.#routedBits?.[word] ?? 0) !== 0) return;
       for (let medium = 0; medium < mediaCount; medium++) {
@@ -279,6 +339,10 @@ export class KvIndex implements PrefixMatcher {
       }
     }
     this.#table.remove(row);
+  }
+
+  get #onlyDevice(): boolean {
+    return this.#routedBits === undefined && this.#bits[1] === undefined && this.#bits[2] === undefined;
   }
 
   #has(column: Uint32Array | undefined, row: number, slot: number): boolean {

@@ -1,6 +1,6 @@
 /** Bounds of the index, in one place. */
 export const kvLimits = {
-  /** Distinct blocks over all replicas; about 70 bytes each with what one replica holds. What comes on top is refused and counted. */
+  /** Distinct blocks over all replicas; about 80 bytes each with what one replica holds. What comes on top is refused and counted. */
   blocksMax: 8_000_000,
   /** Blocks held, over all replicas, media and groups: about 30 bytes each. */
   holdingsMax: 32_000_000,
@@ -10,6 +10,8 @@ export const kvLimits = {
   groupsMax: 64,
   /** Blocks of one prompt that are matched: a million tokens at 16. The rest is not looked at. */
   blocksPerPromptMax: 65_536,
+  /** Of one event, looked for ahead of being changed: their places stay in the nearest cache meanwhile. */
+  blocksAtOnce: 128,
   /** What was routed and not yet told by the engine, for each replica. */
   speculativeMax: 65_536,
   /** An engine tells within a second or two of the prefill; a queue may be in between. */

@@ -31,7 +31,7 @@ export function* encodeHoldings(
   for (const holder of holders) {
     let chunk = newChunk(holder, noteOf(holder));
     const full: Uint8Array[] = [];
-    holder.holdings.forEach((low, high, tag, row, count) => {
+    holder.holdings.forEachByRow((low, high, tag, row, count) => {
       if (chunk.count === holdingsPerChunk) {
         full.push(closed(chunk));
         chunk = newChunk(holder, noteOf(holder));
