@@ -100,7 +100,7 @@ export class KvIdentity {
   }
 
   #stored(holder: Holder, model: string, event: StoredBlocks): void {
-    const { tokenIds, blockSize, extraKeys } = event;
+    const { tokenIds, blockSize } = event;
     const words = wordsOf(event.blockHashes);
     const blocks = words.length / 2;
     const group = event.groupIdx ?? 0;
@@ -131,7 +131,7 @@ export class KvIdentity {
       let count = 1;
       if (extra === null) {
         const countMax = Math.min(hashes.length, blocks - block);
-        while (count < countMax && (extraKeys === null || extraOf(event, block + count) === null)) count++;
+        while (count < countMax && extraOf(event, block + count) === null) count++;
         chainBlocks(hash, tokenIds, block * blockSize, blockSize, hashes, count);
       } else hashes[0] = chainBlock(hash, tokenIds, block * blockSize, (block + 1) * blockSize, extra);
       const stored = this.index.storeRun(holder, words, block, hashes, count, medium, group, row);
