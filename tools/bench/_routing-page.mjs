@@ -49,24 +49,39 @@ function panel({ x0, title, loads, series, log, unit }) {
     `<text x="${x0 + width - right}" y="${height - 6}" text-anchor="end">load, share of capacity; ${unit}</text>`,
   );
   for (const [at, { points }] of series.entries()) {
-    const path = points.map((value, index) => `${x(loads[index]).toFixed(1)},${y(value).toFixed(1)}`).join(' ');
+    const path = points
+      .flatMap((value, index) => (Number.isNaN(value) ? [] : [`${x(loads[index]).toFixed(1)},${y(value).toFixed(1)}`]))
+      .join(' ');
     parts.push(`<polyline points="${path}" fill="none" stroke-width="1.6" ${style(at)}/>`);
   }
   return parts.join('\n');
 }
 
-/** One picture for each workload at the fleet size that most groups share. */
-export function plots(groups, strategies) {
+/** The fleet with which most loads were run. */
+function mostLoads(groups) {
+  const fleets = new Map();
+  for (const { replicas, gateways } of groups) {
+    const key = `${replicas} ${gateways}`;
+    fleets.set(key, (fleets.get(key) ?? 0) + 1);
+  }
+  const [most] = [...fleets].toSorted(([, a], [, b]) => b - a)[0];
+  return groups.filter(({ replicas, gateways }) => `${replicas} ${gateways}` === most);
+}
+
+/** One picture for each workload, of the strategies that were run at two loads or more. */
+export function plots(groups) {
   const names = [...new Set(groups.map(({ workload }) => workload))];
   return names.flatMap((workload) => {
-    const own = groups.filter((group) => group.workload === workload);
-    const { replicas } = own[Math.floor(own.length / 2)];
-    const lines = own.filter((group) => group.replicas === replicas).toSorted((a, b) => a.load - b.load);
+    const lines = mostLoads(groups.filter((group) => group.workload === workload)).toSorted((a, b) => a.load - b.load);
+    const [{ replicas }] = lines;
     if (lines.length < 2) return [];
     const loads = lines.map(({ load }) => load);
+    const strategies = [...new Set(lines.flatMap(({ rows }) => rows.map(({ strategy }) => strategy)))].filter(
+      (strategy) => lines.filter(({ rows }) => rows.some((row) => row.strategy === strategy)).length > 1,
+    );
     const of = (name) =>
       strategies.map((strategy) => ({
-        points: lines.map(({ rows }) => rows.find((row) => row.strategy === strategy)[name].mean),
+        points: lines.map(({ rows }) => rows.find((row) => row.strategy === strategy)?.[name].mean ?? Number.NaN),
       }));
     const rows = Math.ceil(strategies.length / 4);
     const legend = strategies.map((strategy, at) => {

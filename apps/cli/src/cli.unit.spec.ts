@@ -4,6 +4,7 @@ import { CodedError } from '#libs/kernel';
 import { subjectFilter } from './commands/explain.ts';
 import { listName } from './commands/lists.ts';
 import { namesIn } from './commands/shell.ts';
+import { benchMain } from './commands/bench.ts';
 import { upArguments } from './commands/up.ts';
 import { ApiProblem, exitCodeOf } from './exit-codes.ts';
 import { pathOf, problemOf } from './http/client.ts';
@@ -141,4 +142,16 @@ describe('up', () => {
     [['why', 'up'], undefined],
     [['--json'], undefined],
   ])('%j is up with %j', (argv, expected) => expect(upArguments(argv)).toEqual(expected));
+});
+
+describe('bench', () => {
+  test('what follows it goes to the runner', () => {
+    expect(upArguments(['bench', 'routing', '--loads', '0.9'], 'bench')).toEqual(['routing', '--loads', '0.9']);
+    expect(upArguments(['why', 'bench'], 'bench')).toBeUndefined();
+  });
+
+  test('its runner is that of the checkout; elsewhere the error says where it is', () => {
+    expect(benchMain()).toMatch(/\/tools\/bench\.mjs$/);
+    expect(() => benchMain('/')).toThrow(expect.objectContaining({ code: 'BENCH_MISSING' }));
+  });
 });

@@ -5,6 +5,7 @@ import { closest } from '#libs/kernel';
 import { Cli } from './cli.ts';
 import type { GlobalOptions } from './cli.ts';
 import { addArchive } from './commands/archive.ts';
+import { benchMain } from './commands/bench.ts';
 import { addChange } from './commands/change.ts';
 import type { Act, Flags } from './commands/command.ts';
 import { addExplain } from './commands/explain.ts';
@@ -50,6 +51,11 @@ export function makeProgram(act: Act): Command {
     .addHelpText('after', epilogue)
     .showSuggestionAfterError(true);
   program.command('up').description('start everything: see lintel up --help').helpOption(false).allowUnknownOption();
+  program
+    .command('bench')
+    .description('in a checkout, one bench or all: see lintel bench --help, lintel bench routing --help')
+    .helpOption(false)
+    .allowUnknownOption();
   addExplain(program, act);
   addLists(program, act);
   addUsage(program, act);
@@ -84,6 +90,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   let paint = io.colors.note && !argv.includes('--no-color') ? ansi : plain;
   try {
     if (up !== undefined) return await become(standaloneMain, up);
+    const bench = upArguments(argv, 'bench');
+    if (bench !== undefined) return await become(benchMain(), bench);
     const act: Act = (command, handler) =>
       command.action(async () => {
         const options = command.optsWithGlobals<GlobalOptions & Flags>();

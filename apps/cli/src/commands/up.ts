@@ -33,12 +33,12 @@ export async function become(program: string, args: readonly string[]): Promise<
   }
 }
 
-/** What follows `up` as it was given; flags before it that take a value are passed on too. */
-export function upArguments(argv: readonly string[]): readonly string[] | undefined {
+/** What follows `up`, or another command that runs a program, as it was given; flags before it that take a value are passed on too. */
+export function upArguments(argv: readonly string[], command = 'up'): readonly string[] | undefined {
   const before: string[] = [];
   for (let at = 0; at < argv.length; at++) {
     const word = argv[at] as string;
-    if (word === 'up') return [...before, ...argv.slice(at + 1)];
+    if (word === command) return [...before, ...argv.slice(at + 1)];
     if (!word.startsWith('-')) return undefined;
     before.push(word);
     if (word === '--home' || word === '--api') before.push(argv[++at] ?? '');
