@@ -32,6 +32,7 @@ export const libRules: Readonly<Record<string, LibRule>> = {
   'event-log-nats': adapter('event-log'),
   'projections-postgres': adapter('event-log', 'projections'),
   engines: adapter('scheduling'),
+  tokenizer: { mayImport: ['kernel'], because: 'it reads the files of a model and knows no service' },
   actuation: adapter(),
   provision: adapter('event-log-nats'),
   'fleet-sim': {
@@ -66,6 +67,11 @@ export const packageRules: readonly {
     packages: /^@nestjs\//,
     where: ['apps/', 'libs/nest-kit/', 'libs/observability/'],
     because: 'rules do not know the framework',
+  },
+  {
+    packages: /^@huggingface\//,
+    where: ['libs/tokenizer/'],
+    because: 'one room makes tokens',
   },
   {
     packages: /^zeromq$/,

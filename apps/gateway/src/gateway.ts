@@ -37,6 +37,8 @@ import { fastifyBehind, listenAt, prepare } from './http-server.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
 import { HolderExchange } from './serve/holder-exchange.ts';
 import type { DataPlane } from './serve/data-plane.ts';
+import { exposeTokens, ModelTokens, ThreadEncoding, tokensLimits } from './tokens/index.ts';
+import type { TokenizerEntry } from './tokens/index.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 import { serveLimits } from './serve/limits.ts';
 
@@ -65,6 +67,8 @@ export interface GatewayOptions {
   readonly recording?: boolean;
   /** Encryption, HTTP/2, proxies, browsers; default: none of it. */
   readonly edge?: EdgeConfig | undefined;
+  /** Folders of models' tokenizers by model; default: none. */
+  readonly tokenizers?: Readonly<Record<string, TokenizerEntry>> | undefined;
   /** Default: on a port of its own, before the log was read. */
   readonly listening?: Listening;
   /** What /metrics answers, from this gateway's own text; default: that. */
@@ -85,6 +89,8 @@ export interface RunningGateway {
   readonly fleet: Fleet;
   /** Turns the document into commits and answers the lines of what changed. @throws as Reconciler.apply */
   apply(desired: DesiredConfiguration, from: ConfigurationOrigin): Promise<readonly string[]>;
+  /** As `tokenizers` of the options, from now on. Resolves when the files were read. */
+  tokenize(tokenizers: Readonly<Record<string, TokenizerEntry>>): Promise<void>;
   readonly listener: TcpServer;
   /** Its own metrics as text. */
   metrics(): Promise<string>;
@@ -149,6 +155,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   exposeFolds(folds, metrics);
   const quotas = quotasOf({ broker, registry, environment, instance, bootId, folds, say });
   exposeQuotas(quotas, metrics);
+  const encoding = new ThreadEncoding(environment.timers, tokensLimits, say);
+  const tokens = new ModelTokens({ encoding, timers: environment.timers, say });
+  exposeTokens(tokens, metrics);
+  void tokens.configure(options.tokenizers ?? {});
   const dataPlane: DataPlane = createDataPlane({
     fleet,
     state: () => folds.state(),
@@ -162,6 +172,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     edge,
     salts: await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng),
     quotas,
+    tokens,
     wanted: (model, replicas, waiting) => waker.want(model, replicas, waiting),
   });
   let answering = false;
@@ -264,6 +275,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       },
       { name: 'bring-up', stop: async () => bringUp.stop() },
       { name: 'quotas', stop: () => quotas.stop() },
+      {
+        name: 'tokens',
+        stop: async () => {
+          tokens.stop();
+          await encoding.stop();
+        },
+      },
       { name: 'recording', limitMs: 5_000, stop: () => recording.stop() },
       { name: 'fleet', stop: () => fleet.stop() },
       { name: 'responses', stop: () => holders.stop() },
@@ -293,6 +311,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     fleet,
     listener,
     metrics: ownText,
+    tokenize: async (tokenizers) => await tokens.configure(tokenizers),
     apply: async (desired, from) => await reconciler.apply(desired, from),
     leave: async () => {
       edge.front?.drain();

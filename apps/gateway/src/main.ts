@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
-import { env } from '#libs/nest-kit';
+import { env, watchConfig } from '#libs/nest-kit';
 import { createLogger, startTracing } from '#libs/observability';
 import { startGateway } from './index.ts';
 import { ConfigurationFile, readConfigurationFile } from './process/configuration-file.ts';
@@ -85,6 +85,7 @@ async function main(): Promise<void> {
     upstreamCaFile: options.upstreamCa,
     streamUsage: options.streamUsage,
     edge,
+    tokenizers: loaded?.config.tokenizers,
     ...(link === undefined || told === undefined
       ? {}
       : {
@@ -102,6 +103,14 @@ async function main(): Promise<void> {
         .then(() => process.exit(0)),
     () => onSignal('SIGTERM'),
   );
+  if (options.config !== undefined && loaded !== undefined) {
+    // Files of this machine: each process reads them for itself, whoever applies the rest.
+    const watch = watchConfig(options.config, loaded.contentHash, environment.timers, {
+      changed: (config) => void gateway.tokenize(config.tokenizers),
+      refused: () => {}, // said where it is applied
+    });
+    started.push(async () => watch.stop());
+  }
   if (told?.applies === false) return;
   if (options.config === undefined || loaded === undefined || stopping.signal.aborted) return;
   const file = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);

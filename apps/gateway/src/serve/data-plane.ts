@@ -40,6 +40,8 @@ import { FlowGate } from '../flow/index.ts';
 import { QuotaGate } from '../quota/index.ts';
 import type { RealtimeLimits } from '../realtime/index.ts';
 import { RealtimeSessions, refusals as realtimeRefusals } from '../realtime/index.ts';
+import type { TokensOf } from '../tokens/index.ts';
+import { noTokenizers } from '../tokens/index.ts';
 import { RateLimit } from './rate-limit.ts';
 import { ResponseHolders } from './response-holders.ts';
 import { Selectors } from './selector.ts';
@@ -71,6 +73,8 @@ export interface DataPlaneOptions {
   /** Default: no proxy is believed, and no browser is answered. */
   readonly edge?: Edge | undefined;
   readonly salts?: CacheSalts | undefined;
+  /** Default: no model's tokenizer is known. */
+  readonly tokens?: TokensOf | undefined;
   readonly limits?: Partial<ServeLimits>;
   readonly flowLimits?: Partial<FlowLimits>;
   readonly realtimeLimits?: Partial<RealtimeLimits>;
@@ -119,6 +123,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly limits: ServeLimits;
   readonly scanner: BodyScanner;
   readonly picks: Picks;
+  readonly tokens: TokensOf;
   readonly selectors: Selectors;
   readonly rates = new RateLimit();
   readonly edge: Edge;
@@ -155,6 +160,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.open = options.open;
     this.edge = options.edge ?? plainEdge;
     this.salts = options.salts;
+    this.tokens = options.tokens ?? noTokenizers;
     this.compat = options.compat === 'aibrix';
     this.streamUsage = options.streamUsage ?? true;
     this.quotas = options.quotas === undefined ? undefined : new QuotaGate(options.quotas, this.compat);

@@ -15,6 +15,7 @@ import type { ServeLimits } from './limits.ts';
 import type { ServeMetrics } from './metrics.ts';
 import type { PdMetrics } from './pd/pd-metrics.ts';
 import type { Picks } from './picks.ts';
+import type { TokensOf } from '../tokens/index.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { Selectors } from './selector.ts';
 import type { ResponseHolders } from './response-holders.ts';
@@ -37,6 +38,8 @@ export interface Plane {
   readonly limits: ServeLimits;
   readonly scanner: BodyScanner;
   readonly picks: Picks;
+  /** Token ids of prompts, where a model's tokenizer is known. */
+  readonly tokens: TokensOf;
   readonly selectors: Selectors;
   readonly rates: RateLimit;
   readonly edge: Edge;

@@ -210,6 +210,18 @@ export const configSchema = z.strictObject({
   open: z.boolean().default(false),
   compat: z.enum(['aibrix']).optional(),
   ...edgeShape,
+  /** Models whose prompts the gateway tokenizes itself, as their engines do. */
+  tokenizers: z
+    .record(
+      z.string().min(1).max(256),
+      z.strictObject({
+        /** Folder of the model's tokenizer.json; its files are read again when they change. */
+        path: absolutePath,
+        /** vLLM's --chat-template-content-format, where the engine was given one. */
+        contentFormat: z.enum(['string', 'openai']).optional(),
+      }),
+    )
+    .default({}),
   replicas: z.array(replica).default([]),
   rolesets: z.array(roleset).default([]),
   tenants: z.array(tenant).default([]),
