@@ -68,6 +68,15 @@ export class FleetSignals {
   // Of the pick at hand; the same for all its candidates.
   #outputAsked = Number.NaN;
   #levelAsked = Number.NaN;
+  // Of the model that the rows of a pick share, as of its version.
+  #of: LatencyModel | undefined;
+  #known = false;
+  #version = 0;
+  #ttftBaseMs = 0;
+  #ttftPerKTokenMs = 0;
+  #ttftPerDecodingMs = 0;
+  #tpotBaseMs = 0;
+  #tpotPerDecodingMs = 0;
 
   replica(id: string): ReplicaLoad {
     let load = this.#replicas.get(id);
@@ -114,6 +123,17 @@ export class FleetSignals {
     this.#outputAsked = wanted.model ? this.outputTokens(asked) : Number.NaN;
     this.#levelAsked = wanted.tenant ? this.tenants.level(asked.tenant, nowMs) : Number.NaN;
     this.#summed = false;
+  }
+
+  #readModel(latency: LatencyModel): void {
+    this.#of = latency;
+    this.#known = latency.known;
+    this.#version = latency.version;
+    this.#ttftBaseMs = latency.ttftBaseMs;
+    this.#ttftPerKTokenMs = latency.ttftPerKTokenMs;
+    this.#ttftPerDecodingMs = latency.ttftPerDecodingMs;
+    this.#tpotBaseMs = latency.tpotBaseMs;
+    this.#tpotPerDecodingMs = latency.tpotPerDecodingMs;
   }
 
   #sum(): void {
@@ -280,16 +300,17 @@ export class FleetSignals {
   }
 
   #writeModel(table: CandidateTable, row: number, load: ReplicaLoad, latency: LatencyModel, nowMs: number): void {
+    if (latency !== this.#of || latency.version !== this.#version) this.#readModel(latency);
     table.put(row, columnIndex.outputTokens, this.#outputAsked, 0);
-    table.put(row, columnIndex.modelVersion, latency.version, 0);
-    if (!latency.known) return;
+    table.put(row, columnIndex.modelVersion, this.#version, 0);
+    if (!this.#known) return;
     const first = load.ttftCorrection.factorAt(nowMs);
     const each = slowing(load, latency, nowMs);
-    table.put(row, columnIndex.ttftBaseMs, latency.ttftBaseMs * first, 0);
-    table.put(row, columnIndex.ttftPerKTokenMs, latency.ttftPerKTokenMs * first, 0);
-    table.put(row, columnIndex.ttftPerDecodingMs, latency.ttftPerDecodingMs * first, 0);
-    table.put(row, columnIndex.tpotBaseMs, latency.tpotBaseMs * each, 0);
-    table.put(row, columnIndex.tpotPerDecodingMs, latency.tpotPerDecodingMs * each, 0);
+    table.put(row, columnIndex.ttftBaseMs, this.#ttftBaseMs * first, 0);
+    table.put(row, columnIndex.ttftPerKTokenMs, this.#ttftPerKTokenMs * first, 0);
+    table.put(row, columnIndex.ttftPerDecodingMs, this.#ttftPerDecodingMs * first, 0);
+    table.put(row, columnIndex.tpotBaseMs, this.#tpotBaseMs * each, 0);
+    table.put(row, columnIndex.tpotPerDecodingMs, this.#tpotPerDecodingMs * each, 0);
   }
 }
 

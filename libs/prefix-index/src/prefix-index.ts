@@ -27,6 +27,9 @@ export class PrefixIndex implements PrefixMatcher {
   #rowsUsed = 0;
   readonly #slots = new Map<string, number>();
   readonly #freeSlots: number[] = [];
+  // Of the match at hand: which replicas are still in it.
+  readonly #live: number[] = [];
+  readonly #liveSlots: number[] = [];
   readonly #blocksMax: number;
 
   constructor(options: { blocksMax?: number } = {}) {
@@ -47,15 +50,15 @@ export class PrefixIndex implements PrefixMatcher {
     out: Float64Array = new Float64Array(replicaIds.length),
   ): Float64Array {
     out.fill(0, 0, replicaIds.length);
-    const live: number[] = [];
-    const slots: number[] = [];
+    const live = this.#live;
+    const slots = this.#liveSlots;
+    let left = 0;
     for (let i = 0; i < replicaIds.length; i++) {
       const slot = this.#slots.get(replicaIds[i] as string);
       if (slot === undefined) continue;
-      live.push(i);
-      slots.push(slot);
+      live[left] = i;
+      slots[left++] = slot;
     }
-    let left = live.length;
     for (let depth = 0; depth < blocks.length && left > 0; depth++) {
       const row = this.#rows.get(blocks[depth] as number);
       if (row === none) break;

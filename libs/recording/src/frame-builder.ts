@@ -17,14 +17,14 @@ const { textLengthMax, frameBytesMax, recordBytesMax } = recordingLimits;
 /** Bytes that one text can take: three for each UTF-16 unit, tag and length. */
 const textBytes = (text: string): number => 3 * (text.length < textLengthMax ? text.length : textLengthMax) + 8;
 
-function pickBytesMax({ replicaIds, values, scores, notes, columns }: CapturedPick): number {
+/** Without the names of its columns. */
+function pickBytesMax({ replicaIds, values, scores, notes }: CapturedPick): number {
   let bytes = 64 + replicaIds.length * 24 + values.length * 12 + scores.length * 8;
-  for (const text of columns) bytes += textBytes(text);
   for (const text of notes) bytes += textBytes(text);
   return bytes;
 }
 
-/** No encoding of the record is longer. */
+/** No encoding of the record is longer, but for the names of columns. */
 function bytesMaxOf(record: RecordInput): number {
   let bytes = 704 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
   bytes += textBytes(record.endUser) + textBytes(record.endpoint) + textBytes(record.model) + textBytes(record.adapter);
@@ -43,6 +43,11 @@ export class FrameBuilder {
   readonly #replicas = new Map<string, number>();
   readonly #pipelines = new Map<PipelineRef, number>();
   readonly #columns = new WeakMap<readonly string[], Uint8Array>();
+  // Most picks are of one pipeline.
+  #columnsBefore: readonly string[] | undefined;
+  #columnsEncoded: Uint8Array = new Uint8Array(0);
+  #pipelineBefore: PipelineRef | undefined;
+  #pipelineIndex = 0;
   #dictionaryBytes = 0;
   count = 0;
 
@@ -58,7 +63,9 @@ export class FrameBuilder {
   add(record: RecordInput): boolean {
     const { modelChoice } = record;
     const choice = modelChoice === undefined ? undefined : toBinary(route.ModelChoiceSchema, modelChoice);
-    if (bytesMaxOf(record) + (choice?.length ?? 0) > recordBytesMax) return false;
+    let bytesMax = bytesMaxOf(record) + (choice?.length ?? 0);
+    for (const { columns } of record.picks) bytesMax += this.#columnsOf(columns).length;
+    if (bytesMax > recordBytesMax) return false;
     const out = this.#records;
     const start = out.begin(5);
     out.text(1, record.requestId);
@@ -123,6 +130,7 @@ export class FrameBuilder {
     this.#records.position = 0;
     this.#replicas.clear();
     this.#pipelines.clear();
+    this.#pipelineBefore = undefined;
     this.#dictionaryBytes = 0;
     this.count = 0;
     return bytes;
@@ -139,6 +147,7 @@ export class FrameBuilder {
   }
 
   #pipeline(pipeline: PipelineRef): number {
+    if (pipeline === this.#pipelineBefore) return this.#pipelineIndex;
     let index = this.#pipelines.get(pipeline);
     if (index === undefined) {
       index = this.#pipelines.size;
@@ -146,11 +155,13 @@ export class FrameBuilder {
       this.#dictionaryBytes +=
         3 * pipeline.json.length + 512 + textBytes(pipeline.strategy) + textBytes(pipeline.policyId);
     }
-    return index;
+    this.#pipelineBefore = pipeline;
+    return (this.#pipelineIndex = index);
   }
 
   /** The names of columns, encoded once for each pipeline. */
   #columnsOf(columns: readonly string[]): Uint8Array {
+    if (columns === this.#columnsBefore) return this.#columnsEncoded;
     let encoded = this.#columns.get(columns);
     if (encoded === undefined) {
       let bytes = 0;
@@ -159,6 +170,8 @@ export class FrameBuilder {
       for (const column of columns) writer.textAlways(4, column);
       this.#columns.set(columns, (encoded = writer.take()));
     }
+    this.#columnsBefore = columns;
+    this.#columnsEncoded = encoded;
     return encoded;
   }
 

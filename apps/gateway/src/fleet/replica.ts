@@ -3,6 +3,7 @@ import type { EngineModel } from '#libs/engines';
 import type { Clock } from '#libs/kernel';
 import type { Work } from '#libs/latency-model';
 import type { CandidateTable } from '#libs/scheduling';
+import { columnIndex } from '#libs/scheduling';
 import { AdapterSlots } from './adapter-slots.ts';
 import type { CircuitState } from './circuit.ts';
 import type { UpstreamTrust } from '../edge/upstream-tls.ts';
@@ -100,19 +101,15 @@ export class LiveReplica implements FleetReplica {
 
   describe(table: CandidateTable, row: number, nowMs = this.clock.monotonicMs()): void {
     const { elsewhere } = this;
-    table.set(
-      row,
-      'inflight',
-      this.inflight + elsewhere.requests,
-      elsewhere.atMs === undefined ? 0 : nowMs - elsewhere.atMs,
-    );
-    table.set(row, 'warmth', this.warmthAt(nowMs));
+    const elsewhereAgeMs = elsewhere.atMs === undefined ? 0 : nowMs - elsewhere.atMs;
+    table.put(row, columnIndex.inflight, this.inflight + elsewhere.requests, elsewhereAgeMs);
+    table.put(row, columnIndex.warmth, this.warmthAt(nowMs), 0);
     const { load, loadAtMs } = this.observation;
     if (load === undefined || loadAtMs === undefined) return;
     const ageMs = nowMs - loadAtMs;
-    if (load.waiting !== undefined) table.set(row, 'waiting', load.waiting, ageMs);
-    if (load.running !== undefined) table.set(row, 'running', load.running, ageMs);
-    if (load.kvUse !== undefined) table.set(row, 'kvUse', load.kvUse, ageMs);
+    if (load.waiting !== undefined) table.put(row, columnIndex.waiting, load.waiting, ageMs);
+    if (load.running !== undefined) table.put(row, columnIndex.running, load.running, ageMs);
+    if (load.kvUse !== undefined) table.put(row, columnIndex.kvUse, load.kvUse, ageMs);
   }
 
   adapterResident(adapter: string): number {

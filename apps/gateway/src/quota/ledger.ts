@@ -5,6 +5,8 @@ import type { Account } from './account.ts';
 import type { BudgetCount, Budgets } from './budgets.ts';
 import type { BrokerClock } from './broker-clock.ts';
 import { quotaBounds } from './limits.ts';
+import type { Told } from './rate-headers.ts';
+import { toldOf } from './rate-headers.ts';
 import { SlotAccount } from './slot-account.ts';
 import { WindowAccount } from './window-account.ts';
 
@@ -13,6 +15,8 @@ const { LimitMetric } = tenancy;
 /** The limits that one kind of request of one caller comes under. */
 export interface Scope {
   readonly accounts: readonly Account[];
+  /** Of them those that headers tell of. */
+  readonly told: Told;
   /** Told of what it cost. */
   readonly budgets: readonly BudgetCount[];
   /** Output tokens that one request may ask for. */
@@ -170,11 +174,13 @@ export class QuotaLedger {
     reservation.open = false;
     const nowMs = this.#clock.nowMs();
     const { scope, tokens, windows } = reservation;
-    scope.accounts.forEach((account, index) => {
+    const { accounts } = scope;
+    for (let index = 0; index < accounts.length; index++) {
+      const account = accounts[index] as Account;
       const { metric } = account.quota.limit;
       const charged = free ? 0 : unitsOf(metric, used);
       account.settle(windows[index] as number, unitsOf(metric, tokens), charged, nowMs);
-    });
+    }
   }
 
   #whyShort(account: Account, needed: number, nowMs: number): Shortage['why'] {
@@ -208,7 +214,8 @@ export class QuotaLedger {
     }
     if (this.#scopes.size >= quotaBounds.scopesMax) this.#scopes.clear();
     const { projectId } = scope;
-    const made: Scope = { accounts, budgets, maxTokens, maxTokensLimitId, countsCost, seq, projectId };
+    const told = toldOf(accounts);
+    const made: Scope = { accounts, told, budgets, maxTokens, maxTokensLimitId, countsCost, seq, projectId };
     this.#scopes.set(name, made);
     return made;
   }

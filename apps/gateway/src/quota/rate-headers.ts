@@ -16,13 +16,27 @@ export function resetText(ms: number): string {
   return `${hours === 0 ? '' : `${hours}h`}${Math.floor((seconds % 3_600) / 60)}m${seconds % 60}s`;
 }
 
-/** The count that will run out first, of those of a kind. */
-function tightest(accounts: readonly Account[], tokens: boolean, nowMs: number): Account | undefined {
+/** The counts that headers tell of, by kind: which they are changes with the limits alone. */
+export interface Told {
+  readonly requests: readonly Account[];
+  readonly tokens: readonly Account[];
+}
+
+export function toldOf(accounts: readonly Account[]): Told {
+  const told = accounts.filter(({ kind, quota }) => kind === 'window' && quota.limit.metric !== LimitMetric.COST);
+  return {
+    requests: told.filter(({ quota }) => !isTokens(quota.limit.metric)),
+    tokens: told.filter(({ quota }) => isTokens(quota.limit.metric)),
+  };
+}
+
+/** The count that will run out first. */
+function tightest(accounts: readonly Account[], nowMs: number): Account | undefined {
+  if (accounts.length < 2) return accounts[0];
   let found: Account | undefined;
   let least = Number.POSITIVE_INFINITY;
   for (const account of accounts) {
-    const { metric, amount } = account.quota.limit;
-    if (account.kind !== 'window' || metric === LimitMetric.COST || isTokens(metric) !== tokens) continue;
+    const { amount } = account.quota.limit;
     const left = amount === 0 ? 0 : account.remaining(nowMs) / amount;
     if (left >= least) continue;
     least = left;
@@ -32,24 +46,34 @@ function tightest(accounts: readonly Account[], tokens: boolean, nowMs: number):
 }
 
 /** `x-ratelimit-*` as OpenAI sends them; in compat also AIBrix's counts of the minute. */
-export function appendRateHeaders(out: string[], accounts: readonly Account[], nowMs: number, compat: boolean): void {
-  for (const kind of ['requests', 'tokens'] as const) {
-    const account = tightest(accounts, kind === 'tokens', nowMs);
-    if (account === undefined) continue;
-    const { amount } = account.quota.limit;
-    out.push(
-      `x-ratelimit-limit-${kind}`,
-      String(amount),
-      `x-ratelimit-remaining-${kind}`,
-      String(account.remaining(nowMs)),
-      `x-ratelimit-reset-${kind}`,
-      resetText(account.resetMs(nowMs)),
-    );
-    if (compat && account.quota.windowMs === windowsMs.minute) {
-      const name = kind === 'tokens' ? 'x-update-tpm' : 'x-update-rpm';
-      out.push(name, String(amount - account.remaining(nowMs)));
-    }
-  }
+export function appendRateHeaders(out: string[], { requests, tokens }: Told, nowMs: number, compat: boolean): void {
+  appendKind(out, requestNames, tightest(requests, nowMs), nowMs, compat);
+  appendKind(out, tokenNames, tightest(tokens, nowMs), nowMs, compat);
+}
+
+const namesOf = (kind: string, used: string) => ({
+  limit: `x-ratelimit-limit-${kind}`,
+  remaining: `x-ratelimit-remaining-${kind}`,
+  reset: `x-ratelimit-reset-${kind}`,
+  used,
+});
+const requestNames = namesOf('requests', 'x-update-rpm');
+const tokenNames = namesOf('tokens', 'x-update-tpm');
+
+function appendKind(
+  out: string[],
+  names: ReturnType<typeof namesOf>,
+  account: Account | undefined,
+  nowMs: number,
+  compat: boolean,
+): void {
+  if (account === undefined) return;
+  const { quota } = account;
+  const { amount } = quota.limit;
+  const remaining = account.remaining(nowMs);
+  out.push(names.limit, String(amount), names.remaining, String(remaining));
+  out.push(names.reset, resetText(account.resetMs(nowMs)));
+  if (compat && quota.windowMs === windowsMs.minute) out.push(names.used, String(amount - remaining));
 }
 
 /** AIBrix's marker of the refusal. */

@@ -122,8 +122,9 @@ export class SlotAccount implements Account {
   }
 
   #roll(nowMs: number): void {
-    const startMs = windowStart(this.quota.windowMs, nowMs);
-    if (startMs === this.#startMs) return;
+    const { windowMs } = this.#quota;
+    if (nowMs >= this.#startMs && nowMs < this.#startMs + windowMs) return;
+    const startMs = windowStart(windowMs, nowMs);
     this.#held = startMs === this.#nextStartMs ? this.#next : 0;
     this.#startMs = startMs;
     this.#next = 0;

@@ -29,6 +29,7 @@ export class WindowAccount implements Account {
   readonly waiters = new Set<() => void>();
   #quota: Quota;
   #startMs = Number.NaN;
+  #endsMs = Number.NaN;
   #available = 0;
   #nextStartMs = Number.NaN;
   #next = 0;
@@ -184,16 +185,18 @@ export class WindowAccount implements Account {
   }
 
   #endMs(): number {
-    return windowEnd(this.quota.windowMs, this.#startMs);
+    return this.#endsMs;
   }
 
   #roll(nowMs: number): void {
-    const startMs = windowStart(this.quota.windowMs, nowMs);
-    if (startMs === this.#startMs) return;
+    if (nowMs >= this.#startMs && nowMs < this.#endsMs) return;
+    const { windowMs } = this.#quota;
+    const startMs = windowStart(windowMs, nowMs);
     const isNext = startMs === this.#nextStartMs;
     this.#available = isNext ? this.#next : 0;
     this.#leased = isNext ? this.#nextLeased : 0;
     this.#startMs = startMs;
+    this.#endsMs = windowEnd(windowMs, startMs);
     this.#next = 0;
     this.#nextStartMs = Number.NaN;
     this.#exhaustedUntilMs = 0;

@@ -69,6 +69,7 @@ export class Picks {
   readonly #table = new CandidateTable();
   readonly #rows: FleetReplica[] = [];
   readonly #capture: boolean;
+  #latest: RoutePlan | undefined;
   #seed: number;
 
   constructor(options: { readonly capture: boolean; readonly seed: number }) {
@@ -82,8 +83,9 @@ export class Picks {
 
   /** @throws SCHEDULING_PLUGIN_MISSING, SCHEDULING_PARAM_INVALID */
   plan(profile: ResolvedProfile): RoutePlan {
+    if (this.#latest?.profile === profile) return this.#latest;
     const known = this.#plans.get(profile);
-    if (known !== undefined) return known;
+    if (known !== undefined) return (this.#latest = known);
     const compiled = this.#scheduler.compiled(profile.spec);
     const plan: RoutePlan = {
       profile,
@@ -192,7 +194,7 @@ export class Picks {
     const { replicas, selector, plan, asked, adapter = '' } = request;
     const { signals } = this;
     for (const replica of replicas) {
-      if (replica.routability(nowMs) !== wanted || tried.includes(replica)) continue;
+      if (replica.routability(nowMs) !== wanted || (tried.length > 0 && tried.includes(replica))) continue;
       if (selector !== undefined && !selector(replica.labels)) continue;
       if (!plan.readsRoles && !answersAlone(replica)) continue;
       const row = this.#table.add(replica.id);

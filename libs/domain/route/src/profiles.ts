@@ -71,9 +71,17 @@ interface Prepared {
 
 const preparedByPolicy = new WeakMap<PolicyInForce, Prepared>();
 
+/** The one asked for last, which most requests ask for again. */
+let latest: { readonly inForce: PolicyInForce; readonly prepared: Prepared } | undefined;
+
 function prepare(inForce: PolicyInForce): Prepared {
-  const known = preparedByPolicy.get(inForce);
-  if (known !== undefined) return known;
+  if (latest?.inForce === inForce) return latest.prepared;
+  const prepared = preparedByPolicy.get(inForce) ?? prepareFirst(inForce);
+  latest = { inForce, prepared };
+  return prepared;
+}
+
+function prepareFirst(inForce: PolicyInForce): Prepared {
   const configs = new Map(
     inForce.policy.profiles.map(({ name, routingConfig }) => [name, parseRoutingConfig(routingConfig)] as const),
   );

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { errorText, type Timers } from '#libs/kernel';
 import { parseConfig } from './load.ts';
 import { ConfigInvalid } from './problem-list.ts';
@@ -7,6 +7,8 @@ import type { LintelConfig } from './schema.ts';
 
 /** How often the file is looked at. Polling sees what notifications miss: mounted ConfigMaps, editors that rename, NFS. */
 const pollMs = 500;
+/** Reads more after the file was seen to change: a second change within the resolution of its times would look like none. */
+const readsAfterChange = 5;
 
 export interface ConfigWatch {
   stop(): void;
@@ -24,16 +26,27 @@ export function watchConfig(
 ): ConfigWatch {
   let seen = inForce;
   let busy = false;
+  let stamp = '';
+  let reads = readsAfterChange;
   const look = async (): Promise<void> => {
     if (busy) return; // the look before this one is still at it; the next one comes soon
     busy = true;
     try {
+      const { ino, size, mtimeMs, ctimeMs } = await stat(file);
+      const now = `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
+      if (now !== stamp) {
+        stamp = now;
+        reads = readsAfterChange;
+      }
+      if (reads === 0) return;
+      reads--;
       const text = await readFile(file, 'utf8');
       const hash = contentHash(text);
       if (hash === seen) return;
       seen = hash;
       handlers.changed(parseConfig(text, file), hash);
     } catch (error) {
+      stamp = '';
       const reason = errorText(error);
       // A content that is refused is remembered by its hash; a file that cannot be read, by the reason.
       if (error instanceof ConfigInvalid) handlers.refused(reason);

@@ -3,7 +3,8 @@ import type { Duplex } from 'node:stream';
 import { CodedError } from '#libs/kernel';
 import { framed, lastChunk } from '../body/chunk-frame.ts';
 import type { Listening } from '../listening.ts';
-import { cleanValue, lowerName, writeLatin1 } from './syntax.ts';
+import { linesOf } from './header-lines.ts';
+import { cleanValue, writeLatin1 } from './syntax.ts';
 import type { RequestHead } from './request-head.ts';
 import type { HttpResponse, HttpSocket } from './types.ts';
 
@@ -69,7 +70,8 @@ export class ClientResponse implements HttpResponse {
     const reason = typeof second === 'string' && second !== '' ? second : (STATUS_CODES[status] ?? 'Unknown');
     const headers = typeof second === 'string' ? (third ?? []) : second;
     if (this.headersSent) throw invalid('The head of a response is written once.');
-    if (!cleanValue(reason, 0, reason.length)) throw invalid('The reason of a status has control characters.');
+    if (reason !== 'OK' && !cleanValue(reason, 0, reason.length))
+      throw invalid('The reason of a status has control characters.');
     let text = `HTTP/1.1 ${status} ${reason}\r\n`;
     let sized = false;
     let dated = false;
@@ -77,9 +79,10 @@ export class ClientResponse implements HttpResponse {
     for (let index = 0; index + 1 < headers.length; index += 2) {
       const name = headers[index] as string;
       const value = headers[index + 1] as string;
-      const lower = lowerName(name);
-      if (lower === '' || !sound(value)) throw invalid(`Header "${name.slice(0, 64)}" cannot be sent.`);
-      switch (lower) {
+      const lines = linesOf(name);
+      const line = lines?.lineOf(value) ?? '';
+      if (lines === undefined || line === '') throw invalid(`Header "${name.slice(0, 64)}" cannot be sent.`);
+      switch (lines.role) {
         case 'date':
           dated = true;
           break;
@@ -91,7 +94,7 @@ export class ClientResponse implements HttpResponse {
           break;
         default:
       }
-      text += `${name}: ${value}\r\n`;
+      text += line;
     }
     if (!dated) text += this.#owner.dateLine;
     const { minor, keepAlive, expects } = this.#request;
@@ -219,12 +222,3 @@ const bytesOf = (data: Buffer | string, encoding: BufferEncoding = 'utf8'): Buff
   typeof data === 'string' ? Buffer.from(data, encoding) : data;
 
 const invalid = (message: string): CodedError => new CodedError('RESPONSE_INVALID', message);
-
-/** Characters beyond a byte would become others, a line end perhaps. */
-function sound(value: string): boolean {
-  for (let at = 0; at < value.length; at++) {
-    const code = value.charCodeAt(at);
-    if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) return false;
-  }
-  return true;
-}
