@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import OpenAI from 'openai';
+import { docExamples, eventually } from '#libs/testkit';
 import {
   bareMachine,
   type Lintel,
@@ -69,6 +70,25 @@ describe('npm start on a real broker and a real database', () => {
     expect(await lintel(home, 'replay', '--since', '1h', '--verify')).toMatchObject({ code: 0 });
     expect(await lintel(home, 'verify')).toMatchObject({ code: 0 });
   });
+
+  test.each(['Usage and cost', 'Tenants and keys'])(
+    'the commands that docs/cli.md shows under "%s" do what they say',
+    async (section) => {
+      for (const line of docExamples('docs/cli.md', '', section)[0]!.trim().split('\n')) {
+        const args = line
+          .replace(/^(?:npx )?lintel /, '')
+          .replace(/ +#.*$/, '')
+          .split(' ');
+        const { code, output } = await lintel(home, ...args);
+        expect({ line, code, output }).toMatchObject({ code: 0 });
+        expect(output).not.toContain('Nothing changed');
+        // A key that is shown opens the gateway.
+        const key = /^ {2}(lk-\S+)$/m.exec(output)?.[1];
+        if (key !== undefined)
+          await eventually(async () => expect((await chat({ ...running, apiKey: key })).text).not.toBe(''));
+      }
+    },
+  );
 
   test('its folder and its port are its own: a second start names them, and the flags', async () => {
     const same = await new Program('standalone', ['--port', '0', '--home', home]).exited;

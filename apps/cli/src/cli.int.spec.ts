@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { archiveLine } from '#libs/event-log';
+import { docExamples } from '#libs/testkit';
 import { policyCommit, request, verified, whyCommit, whyRequest } from './answers.fixture.ts';
 import type { FakeApi, Ran, TemporaryHome } from './fake.fixture.ts';
 import { fakeApi, homeOf, lintel } from './fake.fixture.ts';
@@ -121,8 +122,7 @@ describe('usage', () => {
       'GET /api/v1/prices': { json: { durability: 'disk', atSeq: 4, items: [price] } },
       'GET /api/v1/budgets': { json: { durability: 'disk', atSeq: 9, items: [budget] } },
     };
-    const page = await readFile(new URL('../../../docs/cli.md', import.meta.url), 'utf8');
-    const example = /## Usage and cost[\s\S]*?```\n([\s\S]*?)```/.exec(page)![1]!;
+    const [example = ''] = docExamples('docs/cli.md', '', 'Usage and cost');
     const lines = example.trim().split('\n');
     expect(lines.length).toBeGreaterThan(5);
     const outs: string[] = [];

@@ -9,6 +9,7 @@ export type { AnchorsUnderTest, FramesUnderTest } from './contract/streams.contr
 export { anchorStreamContract, frameStreamContract } from './contract/streams.contract.ts';
 export type { VersionsUnderTest } from './contract/versions.contract.ts';
 export { versionsContract } from './contract/versions.contract.ts';
+export { docExamples } from './doc-examples.ts';
 export { eventually } from './eventually.ts';
 export { spec } from './spec.ts';
 export type { LaunchedPostgres, LaunchPostgresOptions } from './launch-postgres.ts';

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
+import { docExamples } from '#libs/testkit';
 import { desiredOf } from './desired.ts';
 import { parseConfig } from './load.ts';
 
@@ -82,8 +81,7 @@ test.each([
 });
 
 test('the example of prices and budgets in docs/gateway.md is one', () => {
-  const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
-  const example = /## Prices, usage and budgets[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
+  const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Prices, usage and budgets');
   const { prices, tenants } = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test');
   expect(prices?.prices.map(({ model, inputNano, cachedInputNano }) => [model, inputNano, cachedInputNano])).toEqual([
     ['llama-70b', 600, 150],

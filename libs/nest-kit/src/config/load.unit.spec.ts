@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { route } from '#libs/contracts';
+import { docExamples } from '#libs/testkit';
 import { ConfigInvalid, desiredOf, parseConfig } from './index.ts';
 
 function problemsOf(text: string): readonly { line: number; message: string; suggestion?: string | undefined }[] {
@@ -125,15 +124,13 @@ describe('lintel.yaml', () => {
   });
 
   test('the example of keys in docs/gateway.md is one', () => {
-    const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
-    const example = /## Keys[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
+    const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Keys');
     const [tenant] = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test').tenants;
     expect(tenant!.keys[0]).toMatchObject({ keyId: 'ci', userId: 'ann', projectId: 'search', priority: -1 });
   });
 
   test('the example of limits in docs/gateway.md is one', () => {
-    const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
-    const example = /## Limits[\s\S]*?```yaml\n([\s\S]*?)```/.exec(page)![1]!;
+    const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Limits');
     const [tenant] = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test').tenants;
     expect(tenant!.limits!.map(({ limitId }) => limitId)).toEqual([
       'requests/minute',
@@ -227,8 +224,7 @@ rolesets:
   });
 
   test('the example in docs/gateway.md is one', () => {
-    const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
-    const example = /```yaml\n(rolesets:\n[\s\S]*?)```/.exec(page)?.[1] as string;
+    const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Prefill and decode');
     const { replicas, policies } = desiredOf(parseConfig(example, 'docs/gateway.md'), 'test');
     expect(replicas.map(({ role }) => role).toSorted()).toEqual([
       route.ReplicaRole.COMBINED,

@@ -1,21 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
+import { docExamples } from '#libs/testkit';
 import { desiredOf } from './desired.ts';
 import { parseConfig } from './load.ts';
 
 const routesOf = (yaml: string): object[] => [...(desiredOf(parseConfig(yaml, 'f.yaml'), 'test').modelRoutes ?? [])];
 
-/** Examples of one section of the page. */
-function examplesOf(section: string): string[] {
-  const page = readFileSync(join(import.meta.dirname, '../../../../docs/gateway.md'), 'utf8');
-  const [, text = ''] = page.split(`\n## ${section}\n`);
-  const [own = ''] = text.split('\n## ');
-  return [...own.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, yaml = '']) => yaml);
-}
-
 test('the example of docs/gateway.md is one', () => {
-  const [example = ''] = examplesOf('Model names');
+  const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Model names');
   expect(routesOf(example)).toMatchObject([
     { models: ['gpt-4o', 'gpt-4o-mini'], shares: [{ model: 'llama-8b', weight: 1 }], by: 'session' },
     {
@@ -64,7 +55,7 @@ test.each([
 const replicasOf = (yaml: string) => desiredOf(parseConfig(yaml, 'f.yaml'), 'test').replicas;
 
 test('a provider is a replica with a use and names of its own', () => {
-  const [example = ''] = examplesOf('Providers');
+  const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Providers');
   expect(replicasOf(example)).toMatchObject([
     {
       replicaId: 'openai',
@@ -83,7 +74,7 @@ test('a provider is a replica with a use and names of its own', () => {
 });
 
 test('each data-parallel rank is a replica', () => {
-  const [example = ''] = examplesOf('Data-parallel ranks');
+  const [example = ''] = docExamples('docs/gateway.md', 'yaml', 'Data-parallel ranks');
   const ranks = replicasOf(example).map(({ replicaId, dataParallelSize, dataParallelRank }) => [
     replicaId,
     dataParallelSize,
