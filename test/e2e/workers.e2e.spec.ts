@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { systemTimers } from '#libs/kernel';
 import type { LaunchedNats } from '#libs/testkit';
-import { eventually, launchNats } from '#libs/testkit';
+import { docExamples, eventually, launchNats } from '#libs/testkit';
 import { Program, processesOn, removeFolder, startLintel, temporaryFolder } from './lintel-process.ts';
 
 jest.setTimeout(120_000);
@@ -195,8 +195,7 @@ test('SIGTERM drains all', async () => {
 });
 
 test('the examples of docs/operating.md: npx lintel up --workers, too, serves by several processes and ends them all', async () => {
-  const page = await readFile(join(import.meta.dirname, '../../docs/operating.md'), 'utf8');
-  const [, example] = /## Several processes on a port\n\n```\n([\s\S]*?)```/.exec(page) ?? [];
+  const [example] = docExamples('docs/operating.md', '', 'Several processes on a port');
   expect(example).toContain('node dist/apps/gateway/src/main.js --workers 4 --config lintel.yaml');
   const [, flag, count] = /npx lintel up (--workers) (\d)/.exec(example ?? '') ?? [];
   const home = await temporaryFolder();
@@ -207,9 +206,23 @@ test('the examples of docs/operating.md: npx lintel up --workers, too, serves by
       '--sim',
       '1',
       '--open',
+      '--compat',
+      'aibrix',
     ]);
     const text = await (await fetch(`${gatewayUrl}/metrics`)).text();
     expect(text.match(/^lintel_gateway_worker_up\{worker="gateway-[w\d]+"\} 1$/gm)).toHaveLength(Number(count));
+    // Connections fall on the processes at random: each of them takes the admin key of the home.
+    const adminKey = (await readFile(join(home, 'home', 'admin-key'), 'utf8')).trim();
+    const create = async (index: number): Promise<number | undefined> => {
+      const headers = { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' };
+      const sent = request(`${gatewayUrl}/CreateUser`, { method: 'POST', agent: false, headers });
+      sent.end(JSON.stringify({ name: `u${index}`, rpm: 1, tpm: 1 }));
+      const [response] = (await once(sent, 'response')) as [IncomingMessage];
+      response.resume();
+      return response.statusCode;
+    };
+    const created = await Promise.all(Array.from({ length: 24 }, (_, index) => create(index)));
+    expect(new Set(created)).toEqual(new Set([200]));
     const { code } = await program.end('SIGTERM');
     expect(code).toBe(0);
     expect(processesOn(home)).toEqual([]);

@@ -172,6 +172,7 @@ export async function up(
           home,
           open,
           compat,
+          adminKey,
           edge,
           environment,
           address: place.address('gateway', 'gateway'),

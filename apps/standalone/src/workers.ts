@@ -23,6 +23,7 @@ export interface MoreWorkers {
   readonly home: Home;
   readonly open: boolean;
   readonly compat: 'aibrix' | undefined;
+  readonly adminKey: string;
   readonly edge: EdgeConfig | undefined;
   readonly environment: Environment;
   readonly say: (line: string) => void;
@@ -31,7 +32,8 @@ export interface MoreWorkers {
 
 /** Gateway processes that share the port of the one in this process. What the configuration says they read from the log. */
 export function moreWorkers(options: MoreWorkers): Workers {
-  const { count, gateway, instance, host, address, home, open, compat, edge, environment, say, output } = options;
+  const { count, gateway, instance, host, address, home, open, compat, adminKey, edge, environment, say, output } =
+    options;
   return new Workers({
     count,
     first: 2,
@@ -51,6 +53,7 @@ export function moreWorkers(options: MoreWorkers): Workers {
     ],
     variables: env.withOwn({
       ...Object.fromEntries(steering.map((name) => [name, ''])),
+      LINTEL_ADMIN_KEY: adminKey,
       ...(address.password === undefined ? {} : { LINTEL_NATS_PASSWORD: address.password }),
     }),
     environment,

@@ -38,7 +38,8 @@ describe('a connection', () => {
   test('carries requests for the framework and for engines in any order', async () => {
     const lintel = await gateway([await echo()]);
     const other = 'GET /health HTTP/1.1\r\nhost: x\r\n\r\n';
-    const text = await rawExchange(lintel.port, [ask() + other + ask() + other]);
+    const last = 'GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n';
+    const text = await rawExchange(lintel.port, [ask() + other + ask() + last], 10_000);
     expect(statuses(text)).toEqual([200, 404, 200, 404]);
     expect(text.split('framework').length).toBe(3);
     expect(lintel.records.map(({ outcome }) => outcome)).toEqual([Outcome.COMPLETED, Outcome.COMPLETED]);
