@@ -29,6 +29,10 @@ export const libRules: Readonly<Record<string, LibRule>> = {
     mayImport: [...ports, 'event-log', 'scheduling'],
     because: 'recording turns decisions into frames, on the port of the log',
   },
+  'kv-stream': {
+    mayImport: [...ports, 'event-log', 'engines', 'prefix-index'],
+    because: "it carries the engines' events from the one who follows them to every index",
+  },
   'event-log-nats': adapter('event-log'),
   'projections-postgres': adapter('event-log', 'projections'),
   engines: adapter('scheduling'),

@@ -55,7 +55,10 @@ export class KvPublisher {
     await this.#router.bind(endpoint(kvEvents.replayPort));
     this.port = portOf(this.#publisher.lastEndpoint);
     this.replayPort = portOf(this.#router.lastEndpoint);
-    void this.#serveReplay();
+    this.#serveReplay().catch((thrown: unknown) => {
+      // The engine ended in the middle of an answer.
+      if (!this.#router.closed) throw thrown;
+    });
   }
 
   publish(events: readonly KvEvent[]): void {

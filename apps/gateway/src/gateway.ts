@@ -34,6 +34,7 @@ import { exposeReplicas, exposeWaker } from './fleet/replica-metrics.ts';
 import { Waker } from './fleet/waker.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listenAt, prepare } from './http-server.ts';
+import { exposeKv, PreciseIndex } from './kv/index.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
 import { HolderExchange } from './serve/holder-exchange.ts';
 import type { DataPlane } from './serve/data-plane.ts';
@@ -159,6 +160,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const tokens = new ModelTokens({ encoding, timers: environment.timers, say });
   exposeTokens(tokens, metrics);
   void tokens.configure(options.tokenizers ?? {});
+  const kv = new PreciseIndex({ broker, environment, instance, say, tokens });
   const dataPlane: DataPlane = createDataPlane({
     fleet,
     state: () => folds.state(),
@@ -173,8 +175,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     salts: await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng),
     quotas,
     tokens,
+    kv,
     wanted: (model, replicas, waiting) => waker.want(model, replicas, waiting),
   });
+  exposeKv(kv, metrics);
   let answering = false;
   const shutdown = new Shutdown(environment, say);
   const health = readinessOf({
@@ -216,6 +220,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (open) say('open mode: no keys are asked for, the authorization of clients goes to the engines');
   recording.start();
   quotas.start();
+  kv.start();
 
   const { telemetry } = broker;
   const holders = new HolderExchange({
@@ -274,6 +279,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
         },
       },
       { name: 'bring-up', stop: async () => bringUp.stop() },
+      { name: 'KV events', stop: () => kv.stop() },
       { name: 'quotas', stop: () => quotas.stop() },
       {
         name: 'tokens',

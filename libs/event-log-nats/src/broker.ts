@@ -1,4 +1,5 @@
 import type { EventRegistry } from '#libs/contracts';
+import { streams } from '#libs/contracts';
 import type { Broker } from '#libs/event-log';
 import { CommitDecoder } from '#libs/event-log';
 import { NatsAnchorStream } from './anchors.ts';
@@ -31,6 +32,7 @@ export async function natsBroker(
   }
   const log = new NatsEventLog(link, say);
   const frames = new NatsFrameStream(link, say);
+  const kv = new NatsFrameStream(link, { ...say, stream: streams.kv });
   const deadLetters = new NatsDeadLetters(link);
   const decoder = new CommitDecoder(options.registry);
   return {
@@ -41,6 +43,7 @@ export async function natsBroker(
     },
     log,
     frames,
+    kv,
     anchors: new NatsAnchorStream(link),
     readers: new NatsReaderRegistry(link),
     snapshots: new NatsSnapshotStore(link),
@@ -60,6 +63,7 @@ export async function natsBroker(
     close: async () => {
       await log.close();
       await frames.close();
+      await kv.close();
       await link.close();
     },
   };

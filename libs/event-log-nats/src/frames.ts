@@ -1,5 +1,6 @@
 import type { Msg } from '@nats-io/transport-node';
 import { headers } from '@nats-io/transport-node';
+import type { StreamName } from '#libs/contracts';
 import { streams } from '#libs/contracts';
 import type { Following, FrameStream, StoredFrame } from '#libs/event-log';
 import { CodedError, errorText } from '#libs/kernel';
@@ -10,7 +11,7 @@ import { commitHeaders, storedFrame } from './message.ts';
 import { StreamReader } from './stream-reader.ts';
 import { Window } from './window.ts';
 
-/** The stream of record frames on JetStream. The server tells a frame sent again by its id. */
+/** A stream of frames, by default that of records, on JetStream. The server tells a frame sent again by its id. */
 export class NatsFrameStream implements FrameStream {
   readonly durability = 'disk';
   readonly #reader: StreamReader;
@@ -20,9 +21,12 @@ export class NatsFrameStream implements FrameStream {
   /** The connection stays its owner's: `close` ends followers only. */
   constructor(
     private readonly link: NatsLink,
-    options: { readonly log?: (line: string) => void } = {},
+    {
+      stream = streams.requests,
+      ...options
+    }: { readonly log?: (line: string) => void; readonly stream?: StreamName } = {},
   ) {
-    this.#reader = new StreamReader({ link, stream: streams.requests, prefix: 'FRAMES', whole: false, ...options });
+    this.#reader = new StreamReader({ link, stream, prefix: 'FRAMES', whole: false, ...options });
   }
 
   async publish(subject: string, msgId: string, bytes: Uint8Array): Promise<{ seq: number; duplicate: boolean }> {

@@ -17,6 +17,7 @@ const bucketStreams = Object.values(buckets).map((bucket) => `KV_${bucket}`);
 const everyStream: readonly string[] = [
   streams.events,
   streams.requests,
+  streams.kv,
   streams.anchors,
   streams.dead,
   ...bucketStreams,

@@ -17,6 +17,9 @@ export interface StreamBounds {
   /** Records: the oldest go when either is reached. */
   readonly requestsBytesMax: number;
   readonly requestsAgeMsMax: number;
+  /** KV events: what is older was taken up by a snapshot of `kv-index` long ago. */
+  readonly kvBytesMax: number;
+  readonly kvAgeMsMax: number;
   readonly anchorsBytesMax: number;
   readonly deadBytesMax: number;
   readonly deadAgeMsMax: number;
@@ -29,6 +32,8 @@ export const defaultBounds: StreamBounds = {
   eventsBytesMax: 8 * GiB,
   requestsBytesMax: 8 * GiB,
   requestsAgeMsMax: 72 * 3_600_000,
+  kvBytesMax: GiB / 4,
+  kvAgeMsMax: 10 * 60_000,
   anchorsBytesMax: GiB,
   deadBytesMax: GiB / 4,
   deadAgeMsMax: 30 * 86_400_000,
@@ -86,6 +91,15 @@ function shapes(link: NatsLink, replicas: number, bounds: StreamBounds): Shape[]
       max_age: bounds.requestsAgeMsMax * 1e6,
       // Long enough for a gateway that resends its spool after the bus was away: a frame is stored once.
       duplicate_window: Math.min(3_600_000, bounds.requestsAgeMsMax) * 1e6,
+      num_replicas: replicas,
+    }),
+    limitsOf(streams.kv, ['lintel.kv.*'], {
+      // Engines say all of it again: nothing here is worth a disk, and nobody may have to wait for one.
+      storage: StorageType.Memory,
+      discard: DiscardPolicy.Old,
+      max_bytes: bounds.kvBytesMax,
+      max_age: bounds.kvAgeMsMax * 1e6,
+      duplicate_window: 30 * secondNs,
       num_replicas: replicas,
     }),
     limitsOf(streams.anchors, ['lintel.anchor.>'], { ...forEver, ...refusing(link, bounds.anchorsBytesMax) }),

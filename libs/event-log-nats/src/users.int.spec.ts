@@ -23,7 +23,7 @@ describe.each(['oldest', 'newest'] as const)('confined users of the %s server do
     const gateway = await nats.connect('gateway');
     const diagnostics = await nats.connect('diagnostics');
     const both = await Promise.all([ensureStreams(gateway), ensureStreams(diagnostics)]);
-    expect(new Set(both.flatMap(({ created }) => created)).size).toBe(6);
+    expect(new Set(both.flatMap(({ created }) => created)).size).toBe(7);
     for (const { differences } of both) expect(differences).toEqual([]);
     expect((await ensureStreams(gateway)).created).toEqual([]);
   });

@@ -34,6 +34,8 @@ export interface Broker {
   readonly connected: boolean;
   readonly log: EventLog;
   readonly frames: FrameStream;
+  /** What engines hold, as their KV events say it: minutes of it. */
+  readonly kv: FrameStream;
   readonly anchors: AnchorStream;
   readonly readers: ReaderRegistry;
   readonly snapshots: SnapshotStore;
@@ -45,10 +47,13 @@ export interface Broker {
   close(): Promise<void>;
 }
 
+const memoryKvBytesMax = 64 * 1024 ** 2;
+
 /** A broker inside this process, shared by the apps of it: for development without nats-server, and for tests. */
 export function memoryBroker(environment: Environment, registry: EventRegistry): Broker {
   const log = new MemoryEventLog({ clock: environment.clock });
   const frames = new MemoryFrameStream({ clock: environment.clock });
+  const kv = new MemoryFrameStream({ clock: environment.clock, bytesMax: memoryKvBytesMax });
   const bus = new MemoryBus(environment.timers);
   const deadLetters = new MemoryDeadLetters();
   const decoder = new CommitDecoder(registry);
@@ -58,6 +63,7 @@ export function memoryBroker(environment: Environment, registry: EventRegistry):
     connected: true,
     log,
     frames,
+    kv,
     anchors: new MemoryAnchorStream(),
     readers: new MemoryReaderRegistry(environment.clock),
     snapshots: new MemorySnapshotStore(),
@@ -70,6 +76,7 @@ export function memoryBroker(environment: Environment, registry: EventRegistry):
     close: async () => {
       await log.close();
       await frames.close();
+      await kv.close();
     },
   };
 }

@@ -209,6 +209,11 @@ export class FrameBuilder {
     out.uint(10, pick.chosen + 1);
     for (const note of pick.notes) out.textAlways(11, note);
     if (pick.partner !== undefined) out.uint(45, pick.partner + 1);
+    if (pick.prefix !== undefined) {
+      out.uint(70, pick.prefix.source);
+      out.uint(71, pick.prefix.blockTokens);
+      out.text(72, pick.prefix.degraded);
+    }
     out.end(start);
   }
 

@@ -4,6 +4,7 @@ export { FramePublisher } from './frame-publisher.ts';
 export { recordingLimits } from './limits.ts';
 export type {
   CapturedPick,
+  CapturedPrefix,
   PipelineRef,
   RecordedAttempt,
   RecordedHandover,

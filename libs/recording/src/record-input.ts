@@ -28,6 +28,17 @@ export interface CapturedPick {
   /** Index into replicaIds of who computes the prompt for the chosen one, or -1. */
   readonly partner?: number;
   readonly notes: readonly string[];
+  /** Undefined where no prefix was looked for. */
+  readonly prefix?: CapturedPrefix | undefined;
+}
+
+/** By what the depths in `prefixBlocks` are known. */
+export interface CapturedPrefix {
+  readonly source: route.PrefixSource;
+  /** Of the engine's blocks; 0 for blocks of text. */
+  readonly blockTokens: number;
+  /** Why text was taken though the tokens were known. */
+  readonly degraded: string;
 }
 
 const copied = (from: ArrayLike<number>, length: number): number[] => {
@@ -49,6 +60,7 @@ export function capturePick(
   candidates: Candidates,
   seed: number,
   decision: Decision,
+  prefix?: CapturedPrefix,
 ): CapturedPick {
   const { count } = decision;
   const columns = compiled.reads;
@@ -77,6 +89,7 @@ export function capturePick(
     chosen: decision.chosen,
     partner: decision.partner,
     notes: decision.notes.length === 0 ? none : [...decision.notes],
+    prefix,
   };
 }
 

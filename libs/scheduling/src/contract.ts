@@ -56,6 +56,9 @@ export const columns = [
   'transferPerKTokenMs',
   /** 1 where the adapter that the request names is believed to be in a slot of the engine, 0 where it is to be loaded first. Unknown for base models. */
   'adapterResident',
+  /** Of `prefixBlocks`, those that only host memory of the replica has, and those that only its storage has. Unknown where guessed. */
+  'hostBlocks',
+  'storageBlocks',
 ] as const;
 
 export type Column = (typeof columns)[number];

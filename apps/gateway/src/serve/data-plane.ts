@@ -13,6 +13,7 @@ import { plainEdge } from '../edge/index.ts';
 import type { CacheSalts } from '../edge/cache-salt.ts';
 import { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import type { PreciseIndex } from '../kv/precise-index.ts';
 import type { Served } from './active-list.ts';
 import { ActiveList } from './active-list.ts';
 import { BodyScanner } from './body/body-scanner.ts';
@@ -64,6 +65,8 @@ export interface DataPlaneOptions {
   readonly streamUsage?: boolean;
   /** Undefined: limits are not held. */
   readonly quotas?: Quotas | undefined;
+  /** See `Plane.kv`. */
+  readonly kv?: PreciseIndex | undefined;
   /** See `Plane.wanted`. */
   readonly wanted?: Plane['wanted'];
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
@@ -124,6 +127,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly scanner: BodyScanner;
   readonly picks: Picks;
   readonly tokens: TokensOf;
+  readonly kv: PreciseIndex | undefined;
   readonly selectors: Selectors;
   readonly rates = new RateLimit();
   readonly edge: Edge;
@@ -169,6 +173,7 @@ class HttpDataPlane implements DataPlane, Plane {
     this.idempotency = new Idempotency(this.limits);
     this.scanner = new BodyScanner(this.limits);
     this.picks = new Picks({ capture: options.record !== undefined, seed: environment.rng.uint32() });
+    this.kv = options.kv;
     this.selectors = new Selectors(this.limits.selectorLengthMax);
     this.#trust = options.trust;
     this.#nowMs = () => environment.clock.monotonicMs();
@@ -307,7 +312,9 @@ class HttpDataPlane implements DataPlane, Plane {
       if (there.has(replica)) continue;
       pool.close();
       this.#pools.delete(replica);
-      if (!ids.has(replica.id)) this.picks.forget(replica.id);
+      if (ids.has(replica.id)) continue;
+      this.picks.forget(replica.id);
+      this.kv?.forget(replica.id);
     }
   }
 }

@@ -28,5 +28,8 @@ export function land(plane: Plane, asker: Asker, where: Routed, attempt: Attempt
     },
     asker.nowMs(),
   );
+  if (whole && where.exact !== undefined && usage?.fromEngine === true) {
+    plane.kv?.landed(attempt.replica.id, flight.sent.cachedTokens, usage.cachedTokens);
+  }
   if (whole) metrics.predicted(where.asked.model, flight);
 }

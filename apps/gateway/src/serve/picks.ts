@@ -1,13 +1,15 @@
+import { route } from '#libs/contracts';
 import type { ResolvedProfile } from '#libs/domain/route';
 import type { Asked, Flight, SignalGroups } from '#libs/latency-model';
 import { FleetSignals, signalGroups } from '#libs/latency-model';
 import type { BlockHashes } from '#libs/prefix-index';
 import { hashBlocks, PrefixIndex } from '#libs/prefix-index';
-import type { CapturedPick } from '#libs/recording';
+import type { CapturedPick, CapturedPrefix } from '#libs/recording';
 import { capturePick } from '#libs/recording';
 import type { CompiledPipeline, RequestFeatures } from '#libs/scheduling';
 import { CandidateTable, Scheduler } from '#libs/scheduling';
 import type { FleetReplica, Routability } from '../fleet/fleet.ts';
+import type { ExactPrefix } from '../kv/exact-prefix.ts';
 import { answersAlone, writeRoles } from './pd/traits.ts';
 import type { Selector } from './selector.ts';
 
@@ -32,6 +34,10 @@ export interface PickRequest {
   readonly replicas: readonly FleetReplica[];
   readonly selector: Selector | undefined;
   readonly asked: Asked;
+  /** The prompt in the engine's own blocks, where all is known of who has them: then `blocks` only are remembered. */
+  readonly exact?: ExactPrefix | undefined;
+  /** Why it is not known, where its tokens are. */
+  readonly inexact?: string | undefined;
   /** The model's name where it is an adapter, else ''. */
   readonly adapter?: string;
   /** It may be computed in two places. */
@@ -115,7 +121,8 @@ export class Picks {
     if (plan.signals.any) this.signals.ask(request.asked, plan.signals, nowMs);
     // A replica that has not answered yet is asked only where none has.
     if (!this.#collect(request, tried, 'ready', nowMs) && !this.#collect(request, tried, 'unknown', nowMs)) return none;
-    if (blocks !== undefined) {
+    if (request.exact !== undefined) request.exact.write(table, nowMs);
+    else if (blocks !== undefined) {
       this.#index.match(blocks, table.ids, table.values('prefixBlocks'));
       table.agesMs('prefixBlocks').fill(0, 0, table.count);
     }
@@ -124,14 +131,14 @@ export class Picks {
     const decision = plan.compiled.decide(features, table, seed);
     const { chosen } = decision;
     const captured = this.#capture
-      ? capturePick(plan.compiled, plan.profile.pipeline, table, seed, decision)
+      ? capturePick(plan.compiled, plan.profile.pipeline, table, seed, decision, prefixOf(request))
       : undefined;
     const replica = chosen < 0 ? undefined : rows[chosen];
-    const matched = blocks === undefined || chosen < 0 ? 0 : (table.values('prefixBlocks')[chosen] as number);
+    const matched = chosen < 0 ? 0 : depthAt(request, table, chosen);
     const at = decision.partner;
     if (at >= 0) {
       const partner = rows[at];
-      const partnerBlocksMatched = blocks === undefined ? 0 : (table.values('prefixBlocks')[at] as number);
+      const partnerBlocksMatched = depthAt(request, table, at);
       rows.length = 0;
       return { replica, captured, prefixBlocksMatched: matched, partner, partnerBlocksMatched };
     }
@@ -151,12 +158,14 @@ export class Picks {
     const { blocks, features, asked, adapter = '' } = request;
     if (adapter !== '') replica.adapterSent(adapter);
     if (blocks !== undefined && blocks.length > 0) this.#index.insert(blocks, replica.id);
+    request.exact?.dispatched(replica.id, nowMs);
     const { signals } = this;
     const load = signals.replica(replica.id);
     const { promptTokens, prefixBlocks } = features;
     const { tenant, model } = asked;
     const { transferredTokens } = part;
-    const held = prefixBlocks > 0 ? (promptTokens * blocksMatched) / prefixBlocks : 0;
+    const share = prefixBlocks > 0 ? (promptTokens * blocksMatched) / prefixBlocks : 0;
+    const held = request.exact === undefined ? share : blocksMatched * request.exact.blockTokens;
     const cachedTokens = transferredTokens === undefined ? held : promptTokens;
     const outputTokens = part.outputTokens ?? signals.outputTokens(asked);
     const sent = { tenant, model, promptTokens, cachedTokens, outputTokens, stream, transferredTokens };
@@ -211,4 +220,21 @@ export class Picks {
     }
     return this.#rows.length > 0;
   }
+}
+
+/** 0 where it is not known: what is sent there is then taken to be computed. */
+function depthAt({ exact, blocks }: PickRequest, table: CandidateTable, row: number): number {
+  if (exact === undefined && blocks === undefined) return 0;
+  const depth = table.values('prefixBlocks')[row] as number;
+  return Number.isNaN(depth) ? 0 : depth;
+}
+
+const byText: CapturedPrefix = { source: route.PrefixSource.TEXT, blockTokens: 0, degraded: '' };
+
+/** By what the depths of a pick are known. */
+function prefixOf({ exact, blocks, inexact }: PickRequest): CapturedPrefix | undefined {
+  if (exact !== undefined)
+    return { source: route.PrefixSource.KV_EVENTS, blockTokens: exact.blockTokens, degraded: '' };
+  if (inexact !== undefined) return { ...byText, degraded: inexact };
+  return blocks === undefined ? undefined : byText;
 }

@@ -6,6 +6,7 @@ import type { Edge } from '../edge/index.ts';
 import type { CacheSalts } from '../edge/cache-salt.ts';
 import type { KeyGuard } from '../edge/key-guard.ts';
 import type { Fleet, FleetReplica } from '../fleet/fleet.ts';
+import type { PreciseIndex } from '../kv/precise-index.ts';
 import type { ActiveList, Served } from './active-list.ts';
 import type { BodyScanner } from './body/body-scanner.ts';
 import type { Hedging } from './hedging/hedging.ts';
@@ -40,6 +41,8 @@ export interface Plane {
   readonly picks: Picks;
   /** Token ids of prompts, where a model's tokenizer is known. */
   readonly tokens: TokensOf;
+  /** What the engines themselves say that they hold; undefined where nobody listens. */
+  readonly kv: PreciseIndex | undefined;
   readonly selectors: Selectors;
   readonly rates: RateLimit;
   readonly edge: Edge;

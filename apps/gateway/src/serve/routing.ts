@@ -8,6 +8,7 @@ import type { Asked } from '#libs/latency-model';
 import type { BlockHashes } from '#libs/prefix-index';
 import type { RequestFeatures } from '#libs/scheduling';
 import type { FleetReplica } from '../fleet/fleet.ts';
+import type { ExactPrefix } from '../kv/exact-prefix.ts';
 import type { ScannedBody } from './body/body-scanner.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
@@ -26,6 +27,8 @@ export interface Routed {
   readonly replicas: readonly FleetReplica[];
   readonly selector: Selector | undefined;
   readonly blocks: BlockHashes | undefined;
+  readonly exact: ExactPrefix | undefined;
+  readonly inexact: string | undefined;
   readonly asked: Asked;
   /** Told to the client; '' where it has no session. */
   readonly sessionId: string;
@@ -163,24 +166,53 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
     plan.readsPrefix && request.cached && promptEnd > promptStart
       ? plane.picks.blocks(model, scanned.cacheSalt, body.subarray(promptStart, promptEnd))
       : undefined;
+  const parent = plane.fleet.model(model)?.parent;
+  const adapter = parent === undefined ? '' : model;
+  const known = blocks === undefined ? undefined : exactOf(plane, request, parent ?? model, adapter, replicas);
+  const exact = typeof known === 'object' ? known : undefined;
+  const inexact = typeof known === 'string' ? known : undefined;
   const session = sessionOf(plane, request, plan);
   const features: RequestFeatures = {
     bodyBytes: body.length,
-    promptTokens,
-    promptTokensExact: false,
+    promptTokens: exact?.promptTokens ?? promptTokens,
+    promptTokensExact: exact !== undefined,
     maxTokens,
     sessionHash: session === '' ? 0 : fnv1a32(sessionOwn(request, session)) || 1,
-    prefixBlocks: blocks === undefined ? 0 : blocks.length,
+    prefixBlocks: (exact?.blocks ?? blocks)?.length ?? 0,
     sloTtftMs: sloOf(headers['x-slo-ttft-ms']),
     sloTpotMs: sloOf(headers['x-slo-tpot-ms']),
   };
   const sessionId = plan.readsSession || headers['x-session-id'] !== undefined ? session : '';
-  const parent = plane.fleet.model(model)?.parent;
-  const adapter = parent === undefined ? '' : model;
   // Adapters take as long as their base model.
-  const asked = { tenant: tenantOf(request), model: parent ?? model, promptTokens, maxTokens };
+  const asked = { tenant: tenantOf(request), model: parent ?? model, promptTokens: features.promptTokens, maxTokens };
   const splits = fields !== undefined;
-  return { plan, features, replicas, selector, blocks, asked, sessionId, adapter, fields, splittable: splits };
+  return {
+    plan,
+    features,
+    replicas,
+    selector,
+    blocks,
+    exact,
+    inexact,
+    asked,
+    sessionId,
+    adapter,
+    fields,
+    splittable: splits,
+  };
+}
+
+/** What the engines themselves say of the prompt, or why that does not help. */
+function exactOf(
+  { kv }: Plane,
+  { path, body, scanned, nowMs }: RoutedRequest,
+  base: string,
+  adapter: string,
+  replicas: readonly FleetReplica[],
+): ExactPrefix | string | undefined {
+  if (kv === undefined) return undefined;
+  const { cacheSalt, promptStart, promptEnd } = scanned;
+  return kv.prefixOf({ path, base, adapter, cacheSalt, replicas, body, promptStart, promptEnd }, nowMs);
 }
 
 function planOf(

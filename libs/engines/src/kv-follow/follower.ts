@@ -7,15 +7,22 @@ import { engineLimits } from '../limits.ts';
 import type { SequenceEffect } from './sequencer.ts';
 import { KvSequencer } from './sequencer.ts';
 
+/** A batch with the bytes that it came as, for whoever passes it on. */
+export interface FollowedBatch extends KvBatch {
+  readonly payload: Uint8Array;
+}
+
 export interface KvFollowerOptions {
   /** `tcp://HOST:PORT` of the PUB socket. */
   readonly endpoint: string;
   /** Of the ROUTER that sends again; undefined where the engine has none: then a gap cannot be filled. */
   readonly replayEndpoint: string | undefined;
   readonly environment: Environment;
-  readonly onEffect: (effect: Exclude<SequenceEffect<KvBatch>, { type: 'ask' }>) => void;
+  readonly onEffect: (effect: Exclude<SequenceEffect<FollowedBatch>, { type: 'ask' }>) => void;
   /** Something that no engine sends, or a question that failed. It is counted, and following goes on. */
   readonly onProblem?: (problem: string) => void;
+  /** Where somebody else who followed this engine had come to. */
+  readonly resume?: { readonly next: number; readonly lastAtSeconds: number } | undefined;
   readonly tuning?: Partial<typeof kvFollowerTuning>;
 }
 
@@ -35,7 +42,7 @@ export const kvFollowerTuning = {
 export class KvFollower {
   readonly #options: KvFollowerOptions;
   readonly #tuning: typeof kvFollowerTuning;
-  readonly #sequencer: KvSequencer<KvBatch>;
+  readonly #sequencer: KvSequencer<FollowedBatch>;
   readonly #subscriber: Subscriber;
   #dealer: Dealer | undefined;
   #verifier: Timer | undefined;
@@ -63,6 +70,7 @@ export class KvFollower {
       if (effect.type === 'ask') this.#ask(effect.from);
       else options.onEffect(effect);
     });
+    if (options.resume !== undefined) this.#sequencer.resume(options.resume.next, options.resume.lastAtSeconds);
     this.#subscriber = new zmq.Subscriber({
       linger: 0,
       reconnectInterval: this.#tuning.reconnectMsMin,
@@ -77,7 +85,7 @@ export class KvFollower {
     this.#sequencer.verify('connected');
   }
 
-  get sequencer(): Pick<KvSequencer<KvBatch>, 'next' | 'filling' | 'held' | 'duplicates' | 'dropped'> {
+  get sequencer(): Pick<KvSequencer<FollowedBatch>, 'next' | 'filling' | 'held' | 'duplicates' | 'dropped'> {
     return this.#sequencer;
   }
 
@@ -100,7 +108,7 @@ export class KvFollower {
       for await (const frames of this.#subscriber) {
         this.messages++;
         const message = decodeKvMessage(frames);
-        if ('batch' in message) this.#sequencer.live(message.seq, message.batch);
+        if ('batch' in message) this.#sequencer.live(message.seq, followed(message.batch, frames));
         // Its number is lost with it: the next one shows the gap.
         else this.#problem('problem' in message ? message.problem : 'the end of a replay came live');
         if (this.#closed) return;
@@ -142,11 +150,12 @@ export class KvFollower {
       start.writeBigUInt64BE(BigInt(from));
       await dealer.send(['', start]);
       for (;;) {
-        const message = decodeKvMessage(await dealer.receive());
+        const frames = await dealer.receive();
+        const message = decodeKvMessage(frames);
         if ('end' in message) return undefined;
         // A hole in the answers is seen by the next one's number.
         if ('problem' in message) this.#problem(message.problem);
-        else this.#sequencer.replayed(message.seq, message.batch);
+        else this.#sequencer.replayed(message.seq, followed(message.batch, frames));
         if (!current()) return undefined;
       }
     } catch (thrown) {
@@ -162,3 +171,8 @@ export class KvFollower {
     this.#options.onProblem?.(problem);
   }
 }
+
+const followed = (batch: KvBatch, frames: readonly Uint8Array[]): FollowedBatch => ({
+  ...batch,
+  payload: frames.at(-1) as Uint8Array,
+});

@@ -66,6 +66,17 @@ const replicaTls = ({ ca = '', cert = '', key = '', serverName = '' }: NonNullab
   serverName,
 });
 
+/** As labels, so that a replica that somebody else registers can say it as well. */
+function labelsOf({ labels, kvEvents }: ReplicaConfig): Record<string, string> {
+  if (kvEvents === undefined) return labels;
+  const { endpoint = 'on', replay } = kvEvents;
+  return {
+    ...labels,
+    'lintel.kv-events': endpoint,
+    ...(replay === undefined ? {} : { 'lintel.kv-events-replay': replay }),
+  };
+}
+
 function replica(given: ReplicaConfig, source: string): DesiredConfiguration['replicas'][number] {
   return {
     replicaId: given.id ?? idOf(given.url),
@@ -74,7 +85,7 @@ function replica(given: ReplicaConfig, source: string): DesiredConfiguration['re
     models: given.models,
     role: roles[given.role],
     roleset: given.roleset,
-    labels: given.labels,
+    labels: labelsOf(given),
     source,
     metricsUrl: given.metricsUrl ?? '',
     credentialRef: given.credential ?? '',

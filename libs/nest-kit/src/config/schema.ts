@@ -17,6 +17,8 @@ export const engineNames = ['vllm', 'sglang', 'llama.cpp', 'tensorrt-llm', 'open
 
 const absolutePath = z.string().startsWith('/', 'must be an absolute path');
 
+const zmq = z.string().regex(/^tcp:\/\/(\[[^\]]+\]|[^:/]+):\d{1,5}$/, 'must be tcp://HOST:PORT');
+
 const replica = z.strictObject({
   id: id.optional(),
   url: origin,
@@ -27,6 +29,8 @@ const replica = z.strictObject({
   roleset: z.string().default(''),
   labels: z.record(z.string(), z.string()).default({}),
   metricsUrl: origin.optional(),
+  /** Its KV events, over ZeroMQ; {} is vLLM's own ports, 5557 and 5558, each rank's as many ports further. */
+  kvEvents: z.strictObject({ endpoint: zmq.optional(), replay: zmq.optional() }).optional(),
   /** Data-parallel ranks behind this one server (vLLM's --data-parallel-size): each is a replica of its own. */
   dataParallel: z.int().min(2).max(256).optional(),
   /** The engine's own key: `env:NAME` or `file:/path`. */

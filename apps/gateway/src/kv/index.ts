@@ -1,0 +1,2 @@
+export { exposeKv } from './kv-metrics.ts';
+export { PreciseIndex } from './precise-index.ts';

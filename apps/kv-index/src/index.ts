@@ -1,0 +1,2 @@
+export type { KvIndexOptions, RunningKvIndex } from './options.ts';
+export { startKvIndex } from './start.ts';

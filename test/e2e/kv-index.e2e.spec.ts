@@ -1,0 +1,161 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { RunningEngineSim } from '../../apps/engine-sim/src/index.ts';
+import { startEngineSim } from '../../apps/engine-sim/src/index.ts';
+import type { RunningGateway } from '../../apps/gateway/src/index.ts';
+import { startGateway } from '../../apps/gateway/src/index.ts';
+import { recordsOf } from '../../apps/gateway/src/gateway.fixture.ts';
+import type { RunningKvIndex } from '../../apps/kv-index/src/index.ts';
+import { startKvIndex } from '../../apps/kv-index/src/index.ts';
+import { EventRegistry, route } from '#libs/contracts';
+import type { Broker } from '#libs/event-log';
+import type { NatsUser } from '#libs/event-log-nats';
+import { natsBroker } from '#libs/event-log-nats';
+import { createLogger } from '#libs/observability';
+import type { LaunchedNats } from '#libs/testkit';
+import { eventually, launchNats } from '#libs/testkit';
+
+const model = 'tiny';
+const blockSize = 16;
+/** Small, so that prompts push each other out. */
+const blocks = 60;
+const logger = createLogger({ name: 'kv-index-e2e', level: 'silent' });
+const tuning = { reconnectMsMin: 20, reconnectMsMax: 100, replayMsMax: 500, replayWaitMs: 20, verifyMs: 100 };
+
+let nats: LaunchedNats;
+let home: string;
+const sims: RunningEngineSim[] = [];
+const brokers: Broker[] = [];
+let gatewayBroker: Broker;
+let gateway: RunningGateway;
+let kvIndex: RunningKvIndex;
+
+const connect = async (user: NatsUser, name: string): Promise<Broker> => {
+  const broker = await natsBroker({ url: nats.urlOf(user), name, registry: new EventRegistry() });
+  brokers.push(broker);
+  return broker;
+};
+const startSim = async (ports: { port?: number; replayPort?: number } = {}): Promise<RunningEngineSim> =>
+  await startEngineSim({ models: [model], speed: 200, blocks, blockSize, kvEvents: ports });
+const startIndex = async (instance: string): Promise<RunningKvIndex> =>
+  await startKvIndex({
+    host: '127.0.0.1',
+    port: 0,
+    instance,
+    broker: await connect('kv', instance),
+    adminKey: 'la-test',
+    logger,
+    tuning,
+  });
+const begin = async (instance: string): Promise<RunningGateway> => {
+  gatewayBroker = await connect('gateway', instance);
+  const running = await startGateway({
+    host: '127.0.0.1',
+    port: 0,
+    instance,
+    home: join(home, instance),
+    broker: gatewayBroker,
+    open: true,
+    logger,
+  });
+  await running.apply(
+    {
+      replicas: sims.map((sim, at) => ({
+        replicaId: `engine-${at}`,
+        url: sim.url,
+        engine: route.EngineKind.VLLM,
+        models: [model],
+        labels: {
+          'lintel.kv-events': `tcp://127.0.0.1:${sim.kvEvents?.port ?? 0}`,
+          'lintel.kv-events-replay': `tcp://127.0.0.1:${sim.kvEvents?.replayPort ?? 0}`,
+        },
+      })),
+      policies: [
+        {
+          policyId: 'default',
+          models: ['*'],
+          defaultProfile: 'default',
+          profiles: [{ name: 'default', strategy: 'prefix-cache' }],
+        },
+      ],
+      tenants: [],
+    },
+    { source: 'test', contentHash: 'test' },
+  );
+  return running;
+};
+
+const prompt = (topic: number, words: number): number[] =>
+  Array.from({ length: words }, (_, at) => 100 + ((topic * 37 + at * 7) % 300));
+
+async function ask(tokens: readonly number[]): Promise<number> {
+  const response = await fetch(`${gateway.url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model, prompt: tokens, max_tokens: 4 }),
+  });
+  expect(response.status).toBe(200);
+  const { usage } = (await response.json()) as {
+    usage: { prompt_tokens_details: { cached_tokens: number } | null };
+  };
+  return usage.prompt_tokens_details?.cached_tokens ?? 0;
+}
+
+const metric = async (running: RunningGateway, name: string): Promise<number> =>
+  (await running.metrics())
+    .split('\n')
+    .filter((line) => line.startsWith(name) && !line.startsWith('#'))
+    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+const kvMetric = async (running: RunningKvIndex, name: string): Promise<number> =>
+  Number(
+    (await (await fetch(`${running.url}/metrics`)).text())
+      .split('\n')
+      .find((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
+      ?.split(' ')
+      .at(-1),
+  );
+const events = async (): Promise<number> => await metric(gateway, 'lintel_gateway_kv_events');
+
+/** What engines said so far is folded by the gateway: its events stay the same over two words of who follows them. */
+async function settled(): Promise<void> {
+  for (let before = -1, now = await events(); before !== now; before = now, now = await events()) {
+    await new Promise((done) => void globalThis.setTimeout(done, 30));
+  }
+}
+
+beforeAll(async () => {
+  nats = await launchNats();
+  home = await mkdtemp(join(tmpdir(), 'lintel-kv-'));
+  sims.push(await startSim(), await startSim());
+  gateway = await begin('gw-1');
+  kvIndex = await startIndex('kv-1');
+  await eventually(async () => expect(await kvMetric(kvIndex, 'lintel_kv_index_replicas_exact')).toBe(2));
+});
+afterAll(async () => {
+  await gateway?.stop();
+  await kvIndex?.stop();
+  for (const sim of sims) await sim.stop();
+  for (const broker of brokers) await broker.close();
+  await nats?.stop();
+  await rm(home, { recursive: true, force: true });
+});
+
+describe('engines, kv-index, broker and gateway', () => {
+  test('the gateway expects the cached tokens that the engine then reports, with evictions', async () => {
+    let hits = 0;
+    for (let n = 0; n < 40; n++) {
+      if ((await ask(prompt(n % 6, 100 + (n % 5) * 40))) > 0) hits++;
+      await settled();
+    }
+    expect(hits).toBeGreaterThan(5);
+    const answers = await metric(gateway, 'lintel_gateway_kv_answers{');
+    expect(answers).toBeGreaterThan(30);
+    expect(await metric(gateway, 'lintel_gateway_kv_answers_equal{')).toBe(answers);
+    await eventually(async () => {
+      const picks = (await recordsOf(gatewayBroker, 'gw-1')).flatMap((record) => record.picks);
+      expect(picks.filter(({ prefixSource }) => prefixSource === route.PrefixSource.KV_EVENTS)).toHaveLength(answers);
+    });
+  });
+});
