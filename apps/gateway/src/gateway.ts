@@ -26,7 +26,7 @@ import { Reconciler } from './control/reconciler.ts';
 import { noRecording, startRecording } from './control/recording.ts';
 import { Shutdown } from './control/shutdown.ts';
 import { cacheSalts } from './edge/cache-salt.ts';
-import { exposeEdge, startEdge } from './edge/index.ts';
+import { boundConnections, exposeEdge, startEdge } from './edge/index.ts';
 import { UpstreamTls } from './edge/upstream-tls.ts';
 import type { Fleet } from './fleet/fleet.ts';
 import { LiveFleet } from './fleet/live-fleet.ts';
@@ -118,7 +118,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const registry = new EventRegistry();
   const metrics = createRegistry('gateway');
   const nowMs = (): number => environment.clock.monotonicMs();
-  const edge = await startEdge({ config: options.edge, environment, say, idleMs: serveLimits.clientKeepAliveMs });
+  const { clientKeepAliveMs: idleMs, clientRequestTimeoutMs: requestMs } = serveLimits;
+  const edge = await startEdge({ config: options.edge, environment, say, idleMs, requestMs });
   exposeEdge(edge, metrics);
   const upstreamTls = await UpstreamTls.start({ timers: environment.timers, say, caFile: options.upstreamCaFile });
   const recording =
@@ -204,6 +205,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const messages = app.connectMicroservice({ strategy: transport }, { deferInitialization: true });
   messages.useGlobalFilters(new CodedRpcFilter());
   const listener = edge.front?.listener ?? dataPlane.front.tcpServer();
+  boundConnections(listener, metrics);
   const { listening } = options;
   let port = options.port;
   try {

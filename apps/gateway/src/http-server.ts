@@ -20,7 +20,7 @@ export function fastifyBehind(dataPlane: () => DataPlane, servers: Set<Server>, 
       if (!first.handle(req, res)) nest(req, res);
     };
     const server = createServer(serverOptions, serve);
-    front?.behind({ http1: (socket) => first.front.accept(socket), serve });
+    front?.behind({ http1: (socket) => first.front.accept(socket), serve, late: (response) => first.late(response) });
     first.attach(server);
     servers.add(server);
     return server;

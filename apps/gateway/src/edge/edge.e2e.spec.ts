@@ -19,7 +19,7 @@ const { Outcome } = route;
 afterEach(closeAll);
 
 const edgeOf = async (config: EdgeConfig): Promise<Edge> =>
-  await startEdge({ config, environment: systemEnvironment, say: () => {}, idleMs: 10_000 });
+  await startEdge({ config, environment: systemEnvironment, say: () => {}, idleMs: 10_000, requestMs: 10_000 });
 
 /** Answers what it was sent, and the headers that came with it. */
 const echo = (): Promise<string> =>

@@ -27,6 +27,8 @@ export interface EdgeStart {
   readonly say: (line: string) => void;
   /** Of connections that carry nothing. */
   readonly idleMs: number;
+  /** For a request over HTTP/2 to come whole. */
+  readonly requestMs: number;
 }
 
 /** Nothing is encrypted, and no proxy is believed. */
@@ -42,7 +44,7 @@ export const plainEdge: Edge = {
 const keepings = { none: undefined, network: coarseAddress, whole: plainAddress } as const;
 
 /** @throws FILE_UNREADABLE, TLS_INVALID, NETWORK_INVALID */
-export async function startEdge({ config, environment, say, idleMs }: EdgeStart): Promise<Edge> {
+export async function startEdge({ config, environment, say, idleMs, requestMs }: EdgeStart): Promise<Edge> {
   if (config === undefined) return plainEdge;
   const { trustedProxies, cors, http2 } = config;
   const networks = trustedProxies === undefined ? undefined : new Networks(trustedProxies.networks);
@@ -62,7 +64,15 @@ export async function startEdge({ config, environment, say, idleMs }: EdgeStart)
   const front =
     tls === undefined && firstBytes === undefined
       ? undefined
-      : new EdgeFront({ tls, http2: tls !== undefined && http2?.tls !== false, h2c, firstBytes, idleMs });
+      : new EdgeFront({
+          tls,
+          http2: tls !== undefined && http2?.tls !== false,
+          h2c,
+          firstBytes,
+          idleMs,
+          requestMs,
+          environment,
+        });
   return {
     front,
     tls,

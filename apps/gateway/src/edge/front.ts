@@ -1,5 +1,7 @@
+import type { ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
+import type { Environment } from '#libs/kernel';
 import type { Server as TlsServer } from 'node:tls';
 import { passOn } from './client-address.ts';
 import { Http2Side } from './http2.ts';
@@ -17,6 +19,9 @@ export interface EdgeFrontOptions {
   /** Reads what stands before a connection's own bytes; undefined where nothing may. */
   readonly firstBytes: FirstBytes | undefined;
   readonly idleMs: number;
+  /** From the head of a request over HTTP/2 to the end of its body. */
+  readonly requestMs: number;
+  readonly environment: Pick<Environment, 'clock' | 'timers'>;
 }
 
 /** Whoever serves what comes through. */
@@ -25,6 +30,8 @@ export interface Behind {
   http1(socket: Socket): void;
   /** A request over HTTP/2. */
   serve: Serve;
+  /** The body of such a request did not come in time; nothing was answered yet. */
+  late?: (response: ServerResponse) => void;
 }
 
 /**
@@ -51,9 +58,10 @@ export class EdgeFront {
 
   /** Says who serves; before it listens. */
   behind(behind: Behind): void {
-    const { tls, http2, h2c, idleMs } = this.#options;
+    const { tls, http2, h2c, idleMs, requestMs, environment } = this.#options;
     this.#behind = behind;
-    if (http2 || h2c) this.#http2 = new Http2Side(behind.serve, idleMs);
+    const { serve, late = ignore } = behind;
+    if (http2 || h2c) this.#http2 = new Http2Side({ serve, late, idleMs, requestMs, environment });
     if (tls === undefined) return;
     const protocols = http2 ? ['h2', 'http/1.1'] : ['http/1.1'];
     this.#tls = tls.server(protocols, (socket) => {

@@ -103,6 +103,7 @@ test(
       environment: systemEnvironment,
       say: () => {},
       idleMs: 2_000,
+      requestMs: 10_000,
     });
     const origin = await engine((sent, response) => {
       const markers = [...new Set(sent.match(/MK\d{12}/g) ?? [])].join(' ');

@@ -44,20 +44,25 @@ const tls = (more: object = {}): EdgeConfig => ({
   tls: { cert: file('tls.crt'), key: file('tls.key'), minVersion: '1.2', ...more },
 });
 
-async function edgeOf(config: EdgeConfig): Promise<Edge> {
+async function edgeOf(config: EdgeConfig, requestMs = 10_000): Promise<Edge> {
   const edge = await startEdge({
     config,
     environment: systemEnvironment,
     say: (line) => void lines.push(line),
     idleMs: 10_000,
+    requestMs,
   });
   afterwards(() => edge.tls?.stop());
   return edge;
 }
 
-async function secure(origins: readonly string[], more: object = {}): Promise<TestGateway & { edge: Edge }> {
+async function secure(
+  origins: readonly string[],
+  more: object = {},
+  requestMs?: number,
+): Promise<TestGateway & { edge: Edge }> {
   await save(one);
-  const edge = await edgeOf(tls(more));
+  const edge = await edgeOf(tls(more), requestMs);
   return { ...(await gateway(origins, { edge })), edge };
 }
 
@@ -369,5 +374,37 @@ describe('HTTP/2', () => {
     }
     expect(text).toBe('ab');
     await eventually(() => expect(lintel.edge.front?.http2Sessions).toBeGreaterThan(0));
+  });
+});
+
+describe('a body over HTTP/2 that does not come in time', () => {
+  const head = { ':method': 'POST', ':path': '/v1/chat/completions', 'content-type': 'application/json' };
+
+  test('is answered 408, though bytes of it trickle in, and other streams of its connection go on', async () => {
+    const { port, records, plane } = await secure([await echo()], {}, 400);
+    const on = session(port);
+    const slow = on.request(head);
+    slow.on('error', () => {});
+    const trickle = systemEnvironment.timers.every(20, () => void (slow.writable && slow.write('{')));
+    afterwards(() => trickle.cancel());
+    slow.write('{"model":"tiny",');
+    const answer = await answerOf(slow);
+    trickle.cancel();
+    expect([answer.status, answer.code]).toEqual([408, constants.NGHTTP2_NO_ERROR]);
+    expect(JSON.parse(answer.text)).toMatchObject({ error: { code: 'request_timeout' } });
+    expect((await answerOf(ask(on, chat()))).status).toBe(200);
+    await eventually(() => expect(records).toHaveLength(2));
+    expect(records[0]).toMatchObject({ httpStatus: 408, outcome: Outcome.REJECTED_BAD_REQUEST, attempts: [] });
+    expect(plane.inflight).toBe(0);
+  });
+
+  test('is cut where it is none of the data plane’s', async () => {
+    const { port } = await secure([], {}, 200);
+    const slow = session(port).request({ ...head, ':path': '/elsewhere/x' });
+    slow.on('error', () => {});
+    slow.write('{');
+    slow.resume();
+    const code = await new Promise((resolve) => slow.on('close', () => resolve(slow.rstCode)));
+    expect([constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_INTERNAL_ERROR]).toContain(code);
   });
 });

@@ -1,6 +1,9 @@
 import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { constants, createServer, Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { Clock, Environment, Timer } from '#libs/kernel';
+import type { Listed } from '../serve/active-list.ts';
+import { ActiveList } from '../serve/active-list.ts';
 import { edgeLimits } from './limits.ts';
 
 const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = constants;
@@ -18,7 +21,11 @@ function withoutPseudo(raw: readonly string[]): string[] {
 type RequestParts = ConstructorParameters<typeof Http2ServerRequest>;
 
 /** A stream of HTTP/2 that looks like a request over HTTP/1 to who serves it. */
-class StreamRequest extends Http2ServerRequest {
+class StreamRequest extends Http2ServerRequest implements Listed {
+  place = -1;
+  /** When its body must be here. */
+  dueMs = 0;
+
   constructor(...[stream, headers, options, raw]: RequestParts) {
     super(stream, headers, options, withoutPseudo(raw));
   }
@@ -80,12 +87,31 @@ const resets = { streamResetBurst: edgeLimits.streamResetBurst, streamResetRate:
 
 export type Serve = (request: IncomingMessage, response: ServerResponse) => void;
 
+export interface Http2Options {
+  readonly serve: Serve;
+  /** The body of a request that is not answered yet did not come in time. */
+  readonly late: (response: ServerResponse) => void;
+  readonly idleMs: number;
+  /** From a request's head to the end of its body. */
+  readonly requestMs: number;
+  readonly environment: Pick<Environment, 'clock' | 'timers'>;
+}
+
 /** HTTP/2 connections: fed with sockets, they are bounded in streams, headers, memory and resets. */
 export class Http2Side {
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
+  /** Requests whose body is still to come, with their responses. */
+  readonly #uploads = new ActiveList<StreamRequest>();
+  readonly #responses = new WeakMap<StreamRequest, StreamResponse>();
+  readonly #clock: Clock;
+  readonly #late: (response: ServerResponse) => void;
+  readonly #sweeper: Timer;
 
-  constructor(serve: Serve, idleMs: number) {
+  constructor({ serve, late, idleMs, requestMs, environment }: Http2Options) {
+    this.#clock = environment.clock;
+    this.#late = late;
+    this.#sweeper = environment.timers.every(edgeLimits.uploadLookMs, () => this.#sweep());
     this.#server = createServer({
       Http2ServerRequest: StreamRequest,
       Http2ServerResponse: StreamResponse as never,
@@ -101,7 +127,10 @@ export class Http2Side {
         initialWindowSize: edgeLimits.streamWindowBytes,
       },
     });
-    this.#server.on('request', (request, response) => serve(request as never, response as never));
+    this.#server.on('request', (request, response) => {
+      if (!request.stream.endAfterHeaders) this.#await(request as StreamRequest, response as StreamResponse, requestMs);
+      serve(request as never, response as never);
+    });
     // Told to the stream and its session, which end by themselves.
     this.#server.on('sessionError', () => {});
     this.#server.on('session', (session) => {
@@ -126,6 +155,32 @@ export class Http2Side {
   }
 
   close(): void {
+    this.#sweeper.cancel();
     for (const session of this.#sessions) session.destroy();
+  }
+
+  #await(request: StreamRequest, response: StreamResponse, requestMs: number): void {
+    request.dueMs = this.#clock.monotonicMs() + requestMs;
+    this.#responses.set(request, response);
+    this.#uploads.add(request);
+    const over = (): void => this.#uploads.remove(request);
+    request.on('end', over);
+    request.stream.on('close', over);
+  }
+
+  /** Other streams of a connection go on: it is not idle, so that this alone ends a body that trickles or stops. */
+  #sweep(): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#uploads.forEach((request) => {
+      if (nowMs < request.dueMs) return;
+      this.#uploads.remove(request);
+      const { stream } = request;
+      const response = this.#responses.get(request);
+      if (response === undefined || response.headersSent) return cut(stream);
+      this.#late(response as never);
+      // Closes once that is said in full.
+      if (stream.writableEnded) stream.close(NGHTTP2_NO_ERROR);
+      else cut(stream);
+    });
   }
 }

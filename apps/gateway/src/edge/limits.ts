@@ -14,6 +14,10 @@ export const edgeLimits = {
   /** Streams that a client may reset at once, and per second: beyond it the connection is closed. */
   streamResetBurst: 200,
   streamResetPerSecond: 50,
+  /** How often bodies that are still to come are looked at: one is given up late by at most this. */
+  uploadLookMs: 250,
+  /** Of clients, over all protocols; the next one is closed at once, and counted. */
+  clientConnectionsMax: 32_768,
   /** Bytes of a stream's body that may come before we have taken them. */
   streamWindowBytes: 256 * 1024,
 } as const;

@@ -4,6 +4,7 @@ import type { Entry, FlowIdentity, FlowLimits } from '#libs/flow-control';
 import { FlowControl } from '#libs/flow-control';
 import type { Environment, Timer } from '#libs/kernel';
 import type { Registry } from '#libs/observability';
+import type { Asker } from '../serve/asker.ts';
 import type { Plane } from '../serve/plane.ts';
 import { noneTakes, whyNone } from '../serve/routing.ts';
 import { FlowMetrics } from './flow-metrics.ts';
@@ -37,6 +38,16 @@ export interface FlowArrival {
   readonly bodyBytes: number;
 }
 
+/** Of a request that its key's tenant, or nobody, answers for. */
+export function arrivalOf(
+  asker: FlowAsker,
+  flow: FlowProfile,
+  { account, request, startMs, body, key }: Pick<Asker, 'account' | 'request' | 'startMs' | 'body' | 'key'>,
+): FlowArrival {
+  const { tenantId: tenant } = account;
+  return { asker, flow, headers: request.headers, tenant, priority: key?.priority, startMs, bodyBytes: body.length };
+}
+
 /**
  * Where every replica is full, requests wait here; each goes on when there is room and it is its turn. Looked at when a request ends, and
  * each `tickMs` while somebody waits.
@@ -64,12 +75,19 @@ export class FlowGate {
     return this.#queue.waiting;
   }
 
-  /** The request goes on at once (`ticket` is set), waits (`entry` is set), or has been refused. */
+  /** The request goes on at once (`ticket` is set), waits (`entry` is set), or is `refused`. */
   enter(arrival: FlowArrival): Passage {
     const { asker, flow, headers, startMs } = arrival;
     const nowMs = this.#nowMs();
     const identity = this.#identityOf(arrival, nowMs);
-    const passage: Passage = { identity, enteredMs: nowMs, entry: undefined, ticket: undefined, full: [] };
+    const passage: Passage = {
+      identity,
+      enteredMs: nowMs,
+      entry: undefined,
+      ticket: undefined,
+      full: [],
+      refused: undefined,
+    };
     const queue = this.#queue;
     const standing = this.#rooms.look(asker.where, flow, queue.beyondShare(identity));
     if (standing === 'room' && queue.waitingIn(identity.pool) === 0) {
@@ -82,7 +100,7 @@ export class FlowGate {
       this.#wanted?.(identity.pool, asker.where.replicas, waiting);
     }
     if (standing === 'none' && flow.wakeMsMax === 0) {
-      asker.refuse(whyNone(identity.pool, asker.where, String(headers['external-filter'] ?? '')), 0);
+      passage.refused = whyNone(identity.pool, asker.where, String(headers['external-filter'] ?? ''));
       return passage;
     }
     const lacks = standing === 'none' ? 'replica' : 'room';
@@ -95,7 +113,7 @@ export class FlowGate {
       payload: { asker, passage },
     });
     if (entry.outcome !== undefined) {
-      asker.refuse(refusalOf(entry.outcome), 0);
+      passage.refused = refusalOf(entry.outcome);
       return passage;
     }
     passage.entry = entry;

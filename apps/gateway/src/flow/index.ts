@@ -1,2 +1,3 @@
-export { FlowGate } from './flow-gate.ts';
+export { arrivalOf, FlowGate } from './flow-gate.ts';
+export { causeOfRefusal } from './refusals.ts';
 export type { FlowAsker, Passage } from './passage.ts';

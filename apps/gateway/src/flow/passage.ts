@@ -19,6 +19,8 @@ export interface Passage {
   ticket: Ticket | undefined;
   /** Replicas without room at its dispatch; its first pick leaves them out. */
   full: readonly FleetReplica[];
+  /** There was no place to wait. */
+  refused: Refusal | undefined;
 }
 
 export interface QueuedRequest {

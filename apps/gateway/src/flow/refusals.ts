@@ -2,7 +2,13 @@ import { route } from '#libs/contracts';
 import type { FlowOutcome } from '#libs/flow-control';
 import type { Refusal } from '../serve/errors.ts';
 
-const { Outcome } = route;
+const { Outcome, StageCause } = route;
+
+/** What a refusal says of the pool, for a model route that names another one; undefined where another one is of no help. */
+export function causeOfRefusal({ code }: Refusal): route.StageCause | undefined {
+  if (code === 'queue_full' || code === 'queue_evicted' || code === 'queue_wait_exceeded') return StageCause.SATURATED;
+  return code === 'no_ready_replica' ? StageCause.GONE : undefined;
+}
 
 /** What a request is told that waited, or was to wait, in vain. */
 export function refusalOf(outcome: FlowOutcome): Refusal {

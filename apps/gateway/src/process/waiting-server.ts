@@ -19,7 +19,7 @@ export async function waitingServer(
   /** Those that it stands in for join it on the port. */
   shared = false,
 ): Promise<{ close(): Promise<void> }> {
-  const { front } = await startEdge({ config, environment, say: () => {}, idleMs: edgeIdleMs });
+  const { front } = await startEdge({ config, environment, say: () => {}, idleMs: edgeIdleMs, requestMs: edgeIdleMs });
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     const path = (request.url ?? '').split('?', 1)[0];
     const [status, body] =

@@ -52,6 +52,16 @@ export function handshakeOf(query: string, headers: IncomingHttpHeaders): Handsh
   };
 }
 
+/** The query with this name for its model; '' or from the '?' on. */
+export function withModel(query: string, model: string): string {
+  const said = `model=${encodeURIComponent(model)}`;
+  const parts = query.slice(1).split('&').filter(Boolean);
+  const at = parts.findIndex((part) => pairOf(part)[0] === 'model');
+  if (at < 0) parts.push(said);
+  else parts[at] = said;
+  return `?${parts.join('&')}`;
+}
+
 function pairOf(part: string): readonly [name: string, value: string] {
   const params = new URLSearchParams(part);
   for (const pair of params) return pair;

@@ -37,14 +37,22 @@ export interface UpgradeHead {
   readonly authorization: string | undefined;
   readonly requestId: string;
   readonly traceparent: string;
+  /** Of the data-parallel engines behind the server. */
+  readonly rank?: number | undefined;
+  /** Somebody else's service: it gets no more of the client than it needs. */
+  readonly external?: boolean;
 }
+
+/** What of an upgrade means something to somebody else's service. */
+const external = /^(?:sec-websocket-(?:key|version)|openai-beta|user-agent)$/;
 
 /** The headers of the engine's upgrade, flat. */
 export function upgradeHeaders(given: UpgradeHead): string[] {
-  const { rawHeaders, address, protocols, authorization, requestId, traceparent } = given;
+  const { rawHeaders, address, protocols, authorization, requestId, traceparent, rank } = given;
   const headers = ['host', address, 'connection', 'Upgrade', 'upgrade', 'websocket'];
   if (authorization !== undefined) headers.push('authorization', authorization);
   if (protocols !== undefined) headers.push('sec-websocket-protocol', protocols);
+  if (rank !== undefined) headers.push('x-data-parallel-rank', String(rank));
   let ownId = '';
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
@@ -53,10 +61,12 @@ export function upgradeHeaders(given: UpgradeHead): string[] {
     if (lower === 'x-request-id') ownId ||= value;
     if (dropped.has(lower) || lower.startsWith('x-lintel-')) continue;
     if (lower === 'traceparent' && traceparent !== '') continue;
+    if (lower === 'x-data-parallel-rank' && rank !== undefined) continue;
+    if (given.external === true && !external.test(lower)) continue;
     headers.push(name, value);
   }
-  headers.push('x-request-id', ownId === '' ? requestId : ownId);
-  if (traceparent !== '') headers.push('traceparent', traceparent);
+  headers.push('x-request-id', ownId === '' || given.external === true ? requestId : ownId);
+  if (given.external !== true && traceparent !== '') headers.push('traceparent', traceparent);
   return headers;
 }
 

@@ -21,10 +21,13 @@ import type { HttpRequest } from '../serve/http/types.ts';
 import type { Plane } from '../serve/plane.ts';
 import { Account } from '../serve/record.ts';
 import type { Routed } from '../serve/routing.ts';
-import { appendOwnHeaders, isRefusal, replicasOf, routed, soleModel, unread, whyNone } from '../serve/routing.ts';
+import { appendOwnHeaders, isRefusal, noneTakes, routed, soleModel, unread, whyNone } from '../serve/routing.ts';
+import { headersFrom, pathAt } from '../serve/targets/external.ts';
+import type { Lead, LeadAsker } from '../serve/targets/lead.ts';
+import { replicasFor } from '../serve/targets/lead.ts';
 import { soundTraceparent } from '../serve/tracing.ts';
 import type { Handshake } from './credentials.ts';
-import { handshakeOf } from './credentials.ts';
+import { handshakeOf, withModel } from './credentials.ts';
 import { answerHead, passedHeaders, upgradeHeaders } from './handshake-heads.ts';
 import type { RealtimeLimits } from './limits.ts';
 import type { SessionEnd } from './refusals.ts';
@@ -56,17 +59,24 @@ export interface SessionOptions {
  * One WebSocket session: who asks, which replica, its way there and back, its record. Every path ends in `#finish`, once, when the
  * client's connection is closed.
  */
-export class RealtimeSession implements Served, UpgradeCaller {
+export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
   place = -1;
   readonly requestId: string;
   readonly account = new Account();
+  readonly request: HttpRequest;
+  readonly target: LeadAsker['target'];
+  readonly body = noBody;
+  readonly startMs: number;
+  /** Undefined where the name asked for is that of the model served. */
+  lead: Lead | undefined;
   readonly #options: SessionOptions;
   readonly #plane: Plane;
   readonly #socket: Duplex;
   readonly #handshake: Handshake;
-  readonly #startMs: number;
   readonly #receivedAtMs: number;
   readonly #tried: FleetReplica[] = [];
+  /** Of `tried` before the present model. */
+  #triedBefore = 0;
   #key: tenancy.KeyIssued | undefined;
   #span: Span | undefined;
   #modelKnown = false;
@@ -89,10 +99,12 @@ export class RealtimeSession implements Served, UpgradeCaller {
     this.#options = options;
     this.#plane = plane;
     this.#socket = socket;
+    this.request = request;
+    this.target = { path: options.endpoint.path, endpoint: options.endpoint };
     this.#handshake = handshakeOf(query, request.headers);
     this.requestId = ids.uuid();
     this.#receivedAtMs = clock.nowMs();
-    this.#startMs = clock.monotonicMs();
+    this.startMs = clock.monotonicMs();
     this.account.stream = true;
     plane.active.add(this);
     socket.on('error', () => {});
@@ -105,8 +117,12 @@ export class RealtimeSession implements Served, UpgradeCaller {
     socket.resume();
   }
 
-  get #elapsedMs(): number {
-    return this.#nowMs() - this.#startMs;
+  get elapsedMs(): number {
+    return this.#nowMs() - this.startMs;
+  }
+
+  get key(): tenancy.KeyIssued | undefined {
+    return this.#key;
   }
 
   #nowMs(): number {
@@ -169,10 +185,10 @@ export class RealtimeSession implements Served, UpgradeCaller {
     const { headers } = this.#options.request;
     if (account.model === '') account.model = soleModel(plane, this.#key);
     if (account.model === '') return this.#refuse(refusals.noModel);
-    const replicas = replicasOf(plane, account.model, this.#key);
+    const scanned = { ...unread(account.model), stream: true };
+    const replicas = replicasFor(plane, this, scanned, false);
     if ('outcome' in replicas) return this.#refuse(replicas);
     this.#modelKnown = true;
-    const scanned = { ...unread(account.model), stream: true };
     const { path } = this.#options.endpoint;
     const about = {
       requestId,
@@ -182,7 +198,7 @@ export class RealtimeSession implements Served, UpgradeCaller {
       cached: false,
       body: noBody,
       key: this.#key,
-      nowMs: this.#startMs,
+      nowMs: this.startMs,
     };
     const where = routed(plane, about, replicas);
     if (isRefusal(where)) return this.#refuse(where);
@@ -235,9 +251,11 @@ export class RealtimeSession implements Served, UpgradeCaller {
     const { replica, captured, prefixBlocksMatched } = plane.picks.pick(where, this.#tried, beganMs);
     const pickedAtMs = clock.monotonicMs();
     account.pickUs += (pickedAtMs - beganMs) * 1000;
-    account.pickedMs = pickedAtMs - this.#startMs;
+    account.pickedMs = pickedAtMs - this.startMs;
     if (captured !== undefined) account.picks.push(captured);
     if (replica === undefined) {
+      if (this.#turn()) return;
+      if (noneTakes(where)) plane.wanted?.(where.asked.model, where.replicas, 0);
       const selector = single(this.#options.request.headers['external-filter']) ?? '';
       const none = this.#lastFailure === '' ? whyNone(account.model, where, selector) : this.#nobody();
       this.#refuse(none);
@@ -254,27 +272,49 @@ export class RealtimeSession implements Served, UpgradeCaller {
     const plane = this.#plane;
     const { request, limits, endpoint, query } = this.#options;
     const { headers, rawHeaders } = request;
-    const checked = !plane.open;
+    const { provider, rank } = replica;
+    // Where nobody checks keys the client's goes on as it came, but to nobody else's service.
+    const checked = !plane.open || provider !== undefined;
     const own = replica.credential === undefined ? undefined : `Bearer ${replica.credential}`;
     const { traceparent } = this.account;
     return askUpgrade(
       {
         target: plane.pool(replica).target,
-        path: endpoint.path + (checked ? this.#handshake.query : query),
+        path: pathAt(replica, endpoint.path) + this.#named(replica, checked ? this.#handshake.query : query),
         headers: upgradeHeaders({
           rawHeaders,
-          address: replica.address,
-          // Where nobody checks keys the client's goes on as it came.
+          address: provider?.host ?? replica.address,
           protocols: checked ? this.#handshake.protocols : single(headers['sec-websocket-protocol']),
           authorization: checked ? own : (headers.authorization ?? own),
           requestId: this.requestId,
           traceparent: this.#span === undefined ? '' : traceparent,
+          rank,
+          external: provider !== undefined,
         }),
         headBytesMax: plane.limits.upstreamHeadBytesMax,
         bodyBytesMax: limits.refusalBytesMax,
       },
       this,
     );
+  }
+
+  /** The query names the model as this replica knows it. */
+  #named({ provider }: FleetReplica, query: string): string {
+    const { model } = this.account;
+    const name = provider?.names.get(model) ?? model;
+    const asked = this.#handshake.model;
+    const said = asked !== '' || (this.lead?.choice === undefined && provider === undefined) ? asked || name : '';
+    return name === said ? query : withModel(query, name);
+  }
+
+  /** To another model or pool, where configuration names one for what befell this one; false where it names none. */
+  #turn(): boolean {
+    if (this.#plane.draining) return false;
+    const next = this.lead?.after(this.#lastFailure !== '', this.#tried);
+    if (next === undefined) return false;
+    this.#where = next;
+    this.#triedBefore = this.#tried.length;
+    return (this.#pick(), true);
   }
 
   #nobody(): Refusal {
@@ -289,20 +329,25 @@ export class RealtimeSession implements Served, UpgradeCaller {
     const learnt = { whole: false, promptTokens: 0, outputTokens: 0, cachedTokens: Number.NaN };
     plane.picks.signals.landed(attempt.flight, learnt, this.#nowMs());
     const { replica, pick, startMs, firstByteMs, httpStatus } = attempt;
-    const endMs = this.#elapsedMs;
+    const endMs = this.elapsedMs;
     this.account.attempts.push({ replicaId: replica.id, pick, startMs, firstByteMs, endMs, end, httpStatus, error });
     return true;
   }
 
-  #attemptFailed(end: route.AttemptEnd, message: string): void {
+  #attemptFailed(end: route.AttemptEnd, message: string, last = false): void {
     if (!this.#endAttempt(end, message)) return;
     this.#cancel?.();
     this.#cancel = undefined;
     this.#deadlineMs = never;
     this.#lastFailure = `${this.#attempt?.replica.id ?? ''}: ${message}`;
     if (this.#closed) return;
-    if (this.#tried.length >= this.#plane.limits.attemptsMax || this.#plane.draining) this.#refuse(this.#nobody());
-    else this.#try();
+    const spent = this.#tried.length - this.#triedBefore >= this.#plane.limits.attemptsMax || last;
+    try {
+      if (!spent && !this.#plane.draining) this.#pick();
+      else if (!this.#turn()) this.#refuse(this.#nobody());
+    } catch (thrown) {
+      this.#fault(thrown);
+    }
   }
 
   onFailure(message: string, connected: boolean): void {
@@ -313,14 +358,16 @@ export class RealtimeSession implements Served, UpgradeCaller {
   onAnswer(answer: IncomingMessage, body: Buffer): void {
     const status = answer.statusCode ?? 0;
     if (this.#attempt !== undefined) this.#attempt.httpStatus = status;
-    const failed = status < 300 ? AttemptEnd.BAD_ANSWER : retryableEnd(status);
+    const mends = this.lead?.mends(status) === true ? AttemptEnd.ANSWERED : undefined;
+    const failed = status < 300 ? AttemptEnd.BAD_ANSWER : (retryableEnd(status) ?? mends);
     if (failed !== undefined) {
-      this.#attemptFailed(failed, `it answered ${status} to the upgrade`);
+      this.#attemptFailed(failed, `it answered ${status} to the upgrade`, failed === AttemptEnd.ANSWERED);
       return;
     }
     if (this.#closed || !this.#endAttempt(AttemptEnd.ANSWERED, '')) return;
     this.#settle(Outcome.UPSTREAM_ERROR, 'upstream_error', `The engine answered ${status}.`);
-    this.#send(status, passedHeaders(answer.rawHeaders), body);
+    const { replica } = this.#attempt as Attempt;
+    this.#send(status, passedHeaders(headersFrom(replica, answer.rawHeaders)), body);
   }
 
   onUpgrade(answer: IncomingMessage, upstream: Socket, head: Buffer): void {
@@ -337,9 +384,15 @@ export class RealtimeSession implements Served, UpgradeCaller {
       upstream.destroy();
       return;
     }
-    attempt.firstByteMs = this.account.firstByteMs = this.#elapsedMs;
+    attempt.firstByteMs = this.account.firstByteMs = this.elapsedMs;
     this.account.httpStatus = 101;
-    const headers = ['connection', 'Upgrade', 'upgrade', 'websocket', ...passedHeaders(answer.rawHeaders)];
+    const headers = [
+      'connection',
+      'Upgrade',
+      'upgrade',
+      'websocket',
+      ...passedHeaders(headersFrom(attempt.replica, answer.rawHeaders)),
+    ];
     appendOwnHeaders(headers, this.requestId, this.#where, attempt.replica);
     this.#charge?.appendHeaders(headers);
     this.#socket.write(answerHead(101, headers), 'latin1');
@@ -450,7 +503,7 @@ export class RealtimeSession implements Served, UpgradeCaller {
       return;
     }
     const { limits } = this.#options;
-    if (nowMs - this.#startMs >= limits.sessionMsMax) this.#cut(refusals.sessionOver(limits.sessionMsMax));
+    if (nowMs - this.startMs >= limits.sessionMsMax) this.#cut(refusals.sessionOver(limits.sessionMsMax));
     else if (nowMs - this.#tunnel.lastByteMs >= limits.idleMsMax) this.#cut(refusals.tooSilent(limits.idleMsMax));
     else if (nowMs - this.#tunnel.stalledSinceMs >= limits.stallMsMax) this.#cut(refusals.stalledEnd);
   }
@@ -478,7 +531,7 @@ export class RealtimeSession implements Served, UpgradeCaller {
     const { tenancy } = plane.state();
     account.cost = costOf(tenancy.priceBook, account.model, this.#receivedAtMs, account.usage);
     this.#charge?.close({ outcome: account.outcome, usage: account.usage, reached: account.attempts.length > 0 });
-    account.totalMs = this.#elapsedMs;
+    account.totalMs = this.elapsedMs;
     closeBooks(plane, account, {
       requestId: this.requestId,
       receivedAtMs: this.#receivedAtMs,

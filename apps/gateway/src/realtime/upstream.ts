@@ -31,7 +31,7 @@ export type Cancel = () => void;
 /** Asks an engine to upgrade. */
 export function askUpgrade(asked: UpgradeRequest, caller: UpgradeCaller): Cancel {
   const { target, path, headers, headBytesMax, bodyBytesMax } = asked;
-  const { host, port, tls, trust } = target;
+  const { host, port, tls, trust, lookup } = target;
   let over = false;
   let connected = false;
   const once = (tell: () => void): void => {
@@ -46,6 +46,7 @@ export function askUpgrade(asked: UpgradeRequest, caller: UpgradeCaller): Cancel
     method: 'GET',
     headers,
     agent: false,
+    ...(lookup === undefined ? {} : { lookup }),
     maxHeaderSize: headBytesMax,
     ...(tls ? { servername: isIP(host) === 0 ? host : '', ...secured(trust) } : {}),
   });

@@ -1,5 +1,6 @@
 import { route } from '#libs/contracts';
 import type { FlowAsker, Passage } from '../flow/index.ts';
+import { arrivalOf, causeOfRefusal } from '../flow/index.ts';
 import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import type { Asker } from './asker.ts';
@@ -87,22 +88,15 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   /** Sends it, or has it wait for a replica with room where its profile says so. */
   begin(): void {
     const { flow } = this.where.plan.profile;
-    if (flow === undefined) {
-      this.#tryFirst();
-      return;
-    }
-    const { account, request, startMs, body, key } = this.#asker;
-    const { tenantId: tenant } = account;
-    const bodyBytes = body.length;
-    const priority = key?.priority;
-    const arrival = { asker: this, flow, headers: request.headers, tenant, priority, startMs, bodyBytes };
-    this.#passage = this.#plane.flow.enter(arrival);
-    if (this.#passage.ticket !== undefined) this.#tryFirst();
+    const passage = flow && this.#plane.flow.enter(arrivalOf(this, flow, this.#asker));
+    this.#passage = passage;
+    if (passage?.refused !== undefined) this.refuse(passage.refused, 0);
+    else if (passage === undefined || passage.ticket !== undefined) this.#tryFirst();
   }
 
   /** It has waited; there is room now. */
   dispatch(queuedMs: number): void {
-    this.#asker.account.queuedMs = queuedMs;
+    this.#asker.account.queuedMs += queuedMs;
     try {
       this.#tryFirst();
     } catch (thrown) {
@@ -110,9 +104,15 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     }
   }
 
+  /** No place to wait, or it waited in vain. */
   refuse(refusal: Refusal, queuedMs: number): void {
-    this.#asker.account.queuedMs = queuedMs;
-    this.#asker.refuse(refusal);
+    this.#asker.account.queuedMs += queuedMs;
+    const cause = causeOfRefusal(refusal);
+    try {
+      if (cause === undefined || !this.#turn(cause)) this.#asker.refuse(refusal);
+    } catch (thrown) {
+      this.#asker.fault(thrown);
+    }
   }
 
   /** The request has ended, and its record is about to be written. */
@@ -175,9 +175,10 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     this.#attemptFailed(end, message);
   }
 
-  /** Those tried; before the first try those without room. */
+  /** Those tried; before the first try in a pool those without room, too. */
   #leftOut(): readonly FleetReplica[] {
-    return this.#tried.length === 0 && this.#passage !== undefined ? this.#passage.full : this.#tried;
+    const full = this.#tried.length > this.#triedBefore ? undefined : this.#passage?.full;
+    return full === undefined || full.length === 0 ? this.#tried : [...this.#tried, ...full];
   }
 
   #send(attempt: Attempt, connection: UpstreamConnection | undefined): void {
@@ -205,14 +206,15 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     this.#asker.refuse(whyNone(this.#asker.account.model, this.where, selectorText));
   }
 
-  /** To another model or pool, where configuration names one for what befell this one; false where it names none. */
-  #turn(): boolean {
+  /** To another model or pool, by its queue, where configuration names one for what befell this one; false where it names none. */
+  #turn(cause?: route.StageCause): boolean {
     if (this.#plane.draining || this.#upload !== undefined) return false;
-    const next = this.#asker.lead?.after(this.#lastFailure !== '', this.#tried);
+    const next = this.#asker.lead?.after(this.#lastFailure !== '', this.#tried, cause);
     if (next === undefined) return false;
+    if (this.#passage !== undefined) this.#plane.flow.settle(this.#passage, null);
     this.where = next;
     this.#triedBefore = this.#tried.length;
-    return (this.#try(), true);
+    return (this.begin(), true);
   }
 
   #allFailed(): void {
@@ -558,7 +560,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   /** Nobody waits for the answer any more. */
   leave(why: string): void {
     const queuedMs = this.#passage && this.#plane.flow.leave(this.#passage, why === '' ? 'ClientGone' : 'Stopped');
-    if (queuedMs !== undefined && queuedMs > 0) this.#asker.account.queuedMs = queuedMs;
+    this.#asker.account.queuedMs += queuedMs ?? 0;
     const { attempt } = this;
     this.#endHedge(AttemptEnd.CLIENT_GONE, why);
     if (this.endAttempt(AttemptEnd.CLIENT_GONE, why)) attempt?.connection?.destroy();

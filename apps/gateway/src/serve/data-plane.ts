@@ -21,6 +21,8 @@ import { answerUnparsed, attachServer } from './client-errors.ts';
 import type { Target } from './endpoints.ts';
 import { modelsEndpoint, otherEndpoint, realtimeEndpoint, targetOf } from './endpoints.ts';
 import * as errors from './errors.ts';
+import type { ClientFault } from './http/faults.ts';
+import { faults } from './http/faults.ts';
 import type { Upgrades } from './http/front.ts';
 import { Front } from './http/front.ts';
 import type { HttpRequest, HttpResponse } from './http/types.ts';
@@ -96,6 +98,8 @@ export interface DataPlane {
   readonly front: Front;
   /** For requests that came another way. False where the path is none of ours (health, ready, metrics, admin are the framework's). */
   handle(request: HttpRequest, response: HttpResponse): boolean;
+  /** The body of a request that came another way is overdue, and nothing was answered. */
+  late(response: HttpResponse): void;
   /**
    * Timeouts, header bounds and hooks of a node:http server; create it with `serverOptions`. The first one is given the connections on
    * which a request for the framework comes.
@@ -197,10 +201,7 @@ class HttpDataPlane implements DataPlane, Plane {
       nowMs: this.#nowMs,
       dateMs: () => environment.clock.nowMs(),
       handle: (request, response) => this.handle(request, response),
-      refuse: (response, fault) => {
-        const exchange = listenerOf(response);
-        if (exchange instanceof Exchange) exchange.refuseMalformed(fault);
-      },
+      refuse: (response, fault) => refuseFault(response, fault),
       unparsed: (fault) => answerUnparsed(this, fault),
       fault: (thrown) => this.logger.error({ err: thrown, code: errorCode(thrown) }, errorText(thrown)),
     });
@@ -224,6 +225,10 @@ class HttpDataPlane implements DataPlane, Plane {
       exchange.fault(thrown);
     }
     return true;
+  }
+
+  late(response: HttpResponse): void {
+    refuseFault(response, faults.timeout);
   }
 
   #serve(exchange: Exchange, target: Target, method: string): void {
@@ -317,6 +322,11 @@ class HttpDataPlane implements DataPlane, Plane {
       this.kv?.forget(replica.id);
     }
   }
+}
+
+function refuseFault(response: HttpResponse, fault: ClientFault): void {
+  const exchange = listenerOf(response);
+  if (exchange instanceof Exchange) exchange.refuseMalformed(fault);
 }
 
 const drainLookMs = 20;

@@ -82,8 +82,10 @@ const ratioBounds: readonly number[] = Array.from({ length: 25 }, (_, index) => 
 /** 0.1 µs to about 100 ms. */
 const pickBounds: readonly number[] = Array.from({ length: 41 }, (_, index) => 1e-7 * 2 ** (index / 2));
 const outcomesMax = 16;
+const causesMax = 16;
 
 const outcomeName = (outcome: number): string => (route.Outcome[outcome] ?? 'UNSPECIFIED').toLowerCase();
+const causeName = (cause: number): string => (route.StageCause[cause] ?? 'UNSPECIFIED').toLowerCase();
 const endName = (end: number): string => (route.AttemptEnd[end] ?? 'UNSPECIFIED').toLowerCase();
 
 export interface Observed {
@@ -111,6 +113,8 @@ export class ServeMetrics {
   readonly #attempts = new Float64Array(outcomesMax);
   #prefixMatched = 0;
   #continued = 0;
+  readonly #routes: BoundedLabel;
+  readonly #fallbacks = new Map<string, Float64Array>();
   #prefixHashed = 0;
 
   constructor(
@@ -119,6 +123,7 @@ export class ServeMetrics {
     gauges: { inflight(): number; prefixBlocks(): number; connections(): number },
   ) {
     this.#labels = new BoundedLabel(modelLabelsMax);
+    this.#routes = new BoundedLabel(modelLabelsMax);
     const all = (samples: (series: ModelSeries, out: Sample[]) => void) => (): Sample[] => {
       const out: Sample[] = [];
       for (const series of this.#series.values()) samples(series, out);
@@ -180,6 +185,18 @@ export class ServeMetrics {
     );
     register(
       registry,
+      'lintel_gateway_fallbacks_total',
+      'Requests that went on to another model or pool, by model route and by what befell the one before; no route: providers of its own.',
+      'counter',
+      () =>
+        [...this.#fallbacks].flatMap(([routeId, counts]) =>
+          [...counts].flatMap((value, cause) =>
+            value === 0 ? [] : [{ labels: { route: routeId, cause: causeName(cause) }, value }],
+          ),
+        ),
+    );
+    register(
+      registry,
       'lintel_gateway_continuations_total',
       'Streams that broke and were given to another replica to go on with.',
       'counter',
@@ -198,6 +215,13 @@ export class ServeMetrics {
 
   continued(): void {
     this.#continued++;
+  }
+
+  fallback(routeId: string, cause: route.StageCause): void {
+    const label = this.#routes.of(routeId);
+    let counts = this.#fallbacks.get(label);
+    if (counts === undefined) this.#fallbacks.set(label, (counts = new Float64Array(causesMax)));
+    counts[cause] = (counts[cause] as number) + 1;
   }
 
   /** How near the prediction came; nothing where there was none, or no tokens were seen to come. */

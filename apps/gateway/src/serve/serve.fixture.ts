@@ -195,6 +195,7 @@ export async function gateway(
   const { front } = options.edge ?? {};
   front?.behind({
     http1: (socket) => plane.front.accept(socket),
+    late: (response) => plane.late(response),
     serve: (request, response) => void (plane.handle(request, response) || response.writeHead(404).end('framework')),
   });
   const listener = front?.listener ?? plane.front.tcpServer();

@@ -54,10 +54,10 @@ export class Lead {
     return status >= 500 && this.choice?.more === true;
   }
 
-  /** Where it goes on: after tries that failed, or where there was none to try. */
-  after(failed: boolean, tried: readonly FleetReplica[]): Routed | undefined {
+  /** Where it goes on: after tries that failed, where there was none to try, or for another cause. */
+  after(failed: boolean, tried: readonly FleetReplica[], cause?: route.StageCause): Routed | undefined {
     if (this.choice?.more !== true) return undefined;
-    return this.next(causeOfEnd(failed ? this.asker.account.attempts.at(-1)?.end : undefined), tried);
+    return this.next(cause ?? causeOfEnd(failed ? this.asker.account.attempts.at(-1)?.end : undefined), tried);
   }
 
   /** Every replica that the request may come to; undefined: those that the name asked for has. */
@@ -78,6 +78,7 @@ export class Lead {
     const replicas = choice.next(route.StageCause.FIRST, [], 0, this.asker.elapsedMs);
     if (replicas === undefined) return errors.noReplica(choice.asked, statesOf(choice.known()));
     this.#serve(choice.stage.model);
+    this.#count(choice);
     return replicas;
   }
 
@@ -99,8 +100,13 @@ export class Lead {
       account.profile = found.plan.profile.profile;
       account.adapter = found.adapter;
       choice.reads(found.features);
+      this.#count(choice);
       return found;
     }
+  }
+
+  #count({ routeId, took }: ModelChoice): void {
+    if (took !== undefined) this.plane.metrics.fallback(routeId, took);
   }
 
   #serve(model: string): void {

@@ -115,6 +115,15 @@ export class ModelChoice {
     return this.stages[Math.max(0, this.#at)] as Stage;
   }
 
+  get routeId(): string {
+    return this.#inForce?.route.routeId ?? '';
+  }
+
+  /** Why this stage was taken; undefined of the first one. */
+  get took(): route.StageCause | undefined {
+    return this.#at > 0 ? this.#looks.findLast(({ taken }) => taken)?.cause : undefined;
+  }
+
   /** Something may still come after this stage. */
   get more(): boolean {
     return this.#at >= 0 && this.#at + 1 < this.stages.length;
