@@ -105,7 +105,7 @@ describe('a preset that learns does on a fleet what its name says', () => {
     expect(shares(picks.slice(50), 4)[0]).toBeLessThan(0.06 * 350);
   });
 
-  test.each(['slo', 'slo-least-load', 'slo-pack-load', 'lintel'])(
+  test.each(['slo', 'slo-least-load', 'slo-least-load-pulling', 'slo-pack-load', 'lintel'])(
     '%s: keeps the slow replica shorter than the rest',
     (strategy) => {
       const { picks, report } = run({ workload: load, replicas: slow, strategy });
@@ -114,6 +114,52 @@ describe('a preset that learns does on a fleet what its name says', () => {
       expect(report.ttftMs.p90).toBeLessThan(blind.report.ttftMs.p90);
     },
   );
+
+  test('throughput: tokens are level where requests differ, and turns pile the long ones up', () => {
+    // Each fourth is long: of four replicas in turn one gets them all. None runs any more when the next one comes.
+    const { arrivals, ...rest } = steady(400, 600, 128, 16);
+    const long = steady(400, 600, 4_096, 16).arrivals;
+    const workload = {
+      ...rest,
+      arrivals: arrivals.map((request, at) => {
+        const { promptTokens } = at % 4 === 0 ? long[at]! : request;
+        return { ...request, promptTokens, prompt: [{ first: 1 + at * 5_000, length: promptTokens }] };
+      }),
+    };
+    const tokens = (strategy: string): number[] => {
+      const { picks } = run({ workload, replicas: replicas(4), strategy });
+      return Array.from({ length: 4 }, (_, replica) =>
+        picks.reduce((sum, { chosen, request }) => sum + (chosen === replica ? request.promptTokens : 0), 0),
+      );
+    };
+    const level = tokens('throughput');
+    expect(most(level)).toBeLessThan(1.3 * Math.min(...level));
+    const turns = tokens('round-robin');
+    expect(most(turns)).toBeGreaterThan(5 * Math.min(...turns));
+  });
+
+  test.each(['least-busy-time', 'least-utilization'])(
+    '%s: the slow replica, busy for longer, gets less',
+    (strategy) => {
+      const { picks } = run({ workload: steady(400, 120), replicas: slow, strategy });
+      expect(shares(picks, 4)[0]).toBeLessThan(0.6 * most(shares(picks, 4).slice(1)));
+    },
+  );
+
+  test('vtc-basic: light tenants run at one end of the fleet, the heavy one at the other', () => {
+    const { arrivals, ...rest } = steady(400, 40);
+    const workload = {
+      ...rest,
+      arrivals: arrivals.map((request, at) => ({ ...request, tenant: at % 8 === 0 ? 'light' : 'heavy' })),
+    };
+    const meanOf = (tenant: string, strategy: string): number => {
+      const { picks } = run({ workload, replicas: replicas(4), strategy });
+      const own = picks.slice(50).filter(({ request }) => request.tenant === tenant);
+      return own.reduce((sum, { chosen }) => sum + chosen, 0) / own.length;
+    };
+    expect(meanOf('heavy', 'vtc-basic') - meanOf('light', 'vtc-basic')).toBeGreaterThan(1);
+    expect(Math.abs(meanOf('heavy', 'least-request') - meanOf('light', 'least-request'))).toBeLessThan(0.7);
+  });
 
   test.each(['lintel', 'prefix-cache-preble'])(
     '%s: a conversation stays with its cache, and is served sooner for it',
