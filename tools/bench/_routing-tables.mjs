@@ -86,15 +86,26 @@ export function difference(row, other, name) {
   return pairedDifference(of(row), of(other));
 }
 
-export const bestOf = (rows, name, more) =>
-  rows.reduce((a, b) => ((more ? b[name].mean > a[name].mean : b[name].mean < a[name].mean) ? b : a));
+const pairsOf = (row, other) => [...row.runs.keys()].filter((seed) => other.runs.has(seed)).length;
 
-/** The best, or not worse than it by more than the noise of their pairs. */
-export function asGood(row, rows, name, more) {
-  const best = bestOf(rows, name, more);
-  if (row === best) return true;
-  const { mean, half } = difference(row, best, name);
-  return Math.abs(mean) <= (half || 0);
+/** Those that were run with two seeds or more of this one: with one nothing can be told from noise. */
+const compared = (row, rows) => rows.filter((other) => other !== row && pairsOf(row, other) > 1);
+
+/** Nobody is better by more than the noise of their pairs. */
+export const asGood = (row, rows, name, more) =>
+  compared(row, rows).length > 0 &&
+  compared(row, rows).every((other) => {
+    const { mean, half } = difference(row, other, name);
+    return more ? mean >= -half : mean <= half;
+  });
+
+/** By pairs with this one, not by means: some were run with fewer seeds. Of those with two pairs or more, where there are such. */
+function bestOther(row, rows, name, more) {
+  const told = compared(row, rows);
+  return (told.length > 0 ? told : rows.filter((other) => other !== row))
+    .map((other) => ({ other, by: difference(row, other, name), pairs: pairsOf(row, other) }))
+    .filter(({ pairs }) => pairs > 0)
+    .reduce((a, b) => ((more ? b.by.mean < a.by.mean : b.by.mean > a.by.mean) ? b : a));
 }
 
 const shown = ({ mean, half }, digits = 0) =>
@@ -136,11 +147,18 @@ export function lines({ rows }) {
 export const where = ({ workload, replicas, gateways, load }) =>
   `${workload}, ${replicas} replicas, ${gateways > 1 ? `${gateways} gateways, ` : ''}load ${load}`;
 
-/** Groups in which the policy is not among the best. */
-export const lost = (groups, policy, name, more) =>
+/** Groups in which the policy can be judged. */
+export const judgeable = (groups, policy) =>
   groups.filter(({ rows }) => {
     const row = rows.find(({ strategy }) => strategy === policy);
-    return row !== undefined && !asGood(row, rows, name, more);
+    return row !== undefined && compared(row, rows).length > 0;
+  });
+
+/** Groups in which another one is better than the policy. */
+export const lost = (groups, policy, name, more) =>
+  judgeable(groups, policy).filter(({ rows }) => {
+    const row = rows.find(({ strategy }) => strategy === policy);
+    return !asGood(row, rows, name, more);
   });
 
 /** What columns strategies did without: by what it is, who. */
@@ -163,25 +181,25 @@ export function summary(groups, policy) {
   const titles = [
     'workload, replicas, load',
     'good %',
-    'best other',
-    'by pairs',
+    'best of the others',
+    'more than it',
     'TTFT p90',
-    'best other',
-    'by pairs',
-    'good % more than prefix-cache@ideal',
+    'best of the others',
+    'more than it',
+    'good %, more than prefix-cache@ideal',
   ];
   const body = groups.flatMap((group) => {
     const row = group.rows.find(({ strategy }) => strategy === policy);
-    const others = group.rows.filter(({ strategy }) => strategy !== policy);
-    if (row === undefined || others.length === 0) return [];
+    const others = row === undefined ? [] : group.rows.filter((other) => other !== row && pairsOf(row, other) > 0);
+    if (others.length === 0) return [];
     const cells = judged.flatMap(([, name, more]) => {
-      const best = bestOf(others, name, more);
+      const { other, by, pairs } = bestOther(row, group.rows, name, more);
       const digits = name === 'good' ? 1 : 0;
       const mark = asGood(row, group.rows, name, more) ? ' *' : '';
       return [
         `${row[name].mean.toFixed(digits)}${mark}`,
-        `${best[name].mean.toFixed(digits)} ${best.strategy}`,
-        signed(difference(row, best, name), digits),
+        other.strategy,
+        signed(by, digits) + (pairs < row.seeds ? ` (${pairs})` : ''),
       ];
     });
     const ideal = others.find(({ strategy }) => strategy === 'prefix-cache@ideal');

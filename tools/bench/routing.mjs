@@ -63,7 +63,7 @@ const numbers = (name, least, most, whole) =>
 const { workloads } = await import('./_routing-runs.mjs');
 const { resolveStrategy, strategyNames } = await import(join(root, 'dist/libs/scheduling/src/index.js'));
 const { plots } = await import('./_routing-page.mjs');
-const { groupsOf, head, judged, keyOf, lines, lost, markdown, summary, where, withoutOf } =
+const { groupsOf, head, judgeable, judged, keyOf, lines, lost, markdown, summary, where, withoutOf } =
   await import('./_routing-tables.mjs');
 
 const traces = values.trace?.split(',') ?? Object.keys(workloads);
@@ -180,13 +180,14 @@ for (const group of groups) {
     say(line.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]) : cell.padStart(widths[at]))).join('  '));
 }
 const without = withoutOf(groups);
-say('\n* the best, or within the noise of its pairs with the best');
+say('\n* nobody is better by more than the noise of their pairs');
 for (const [what, who] of without) say(`† ${what}: ${[...who].join(', ')}`);
 for (const [what, name, more] of strategies.includes('lintel') ? judged : []) {
+  const all = judgeable(groups, 'lintel').length;
   const behind = lost(groups, 'lintel', name, more);
   const rest = behind.length > 0 ? `; not at ${behind.map(where).join('; ')}` : '';
   say(
-    `lintel: best ${what} or within noise in ${groups.length - behind.length} of ${groups.length} ${verdict(behind.length === 0, 'all')}${rest}`,
+    `lintel: best ${what} or within noise in ${all - behind.length} of ${all} ${verdict(behind.length === 0, 'all')}${rest}`,
   );
 }
 if (values.read === undefined) say(`${open.length} runs in ${seconds.toFixed(0)} s on ${workers} threads`);
@@ -202,8 +203,8 @@ if (values.write) {
     return `![${title}](${file})`;
   });
   const text = [
-    'In brackets the number of seeds; ± is the 95 % confidence interval of the mean. Times in ms.',
-    '\\* the best, or within the noise of its pairs with the best.',
+    '± is the 95 % confidence interval of the mean, in brackets the number of seeds, or of pairs where there are fewer. Times in ms.',
+    '\\* nobody is better by more than the noise of their pairs.',
     ...(strategies.includes('lintel') ? [summary(groups, 'lintel')] : []),
     ...pictures,
     daggers.join('\n'),

@@ -180,6 +180,13 @@ describe('a preset that learns does on a fleet what its name says', () => {
     expect(report.ttftMs.p99).toBeLessThan(300);
   });
 
+  test.each([1, 2, 3])('lintel, seed %i: conversations stay together and no replica is left idle', (seed) => {
+    const workload = agents.make({ requests: 600, requestsPerS: 12, seed });
+    const { report } = run({ workload, replicas: replicas(4), strategy: 'lintel' });
+    expect(report.hitRate).toBeGreaterThan(0.8);
+    expect(Math.min(...report.perReplica)).toBeGreaterThan((0.3 * workload.count) / 4);
+  });
+
   test('lintel: at saturation more is good than under prefix-cache, with the index or with ideal knowledge', () => {
     const workload = tenants.make({ requests: 1_600, requestsPerS: 100, seed: 2 });
     const good = (strategy: string, knowledge: 'approximate' | 'ideal' = 'approximate') =>
