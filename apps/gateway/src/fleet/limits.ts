@@ -11,6 +11,9 @@ export const fleetLimits = {
   /** From connect to the last byte of one answer. */
   pollTimeoutMs: 2_000,
   pollHeaderBytesMax: 16 * 1024,
+  pollHeadersMax: 256,
+  /** A connection that is not used between two looks at them this far apart is closed. */
+  pollIdleMsMax: 10_000,
   /** Models and whether sleeping is offered are asked this often; at once when the adapters in use change. */
   modelsPeriodMs: 5_000,
   /** Failed polls in a row before a replica counts as unhealthy; a refused connection counts at once. */

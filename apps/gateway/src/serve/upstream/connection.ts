@@ -93,7 +93,10 @@ export class UpstreamConnection implements ResponseSink {
     this.#socket.setNoDelay(true);
     this.#socket.on(target.tls ? 'secureConnect' : 'connect', () => this.#onConnect());
     this.#socket.on('end', () => this.#onClose('the engine closed the connection', true));
-    this.#socket.on('error', (error) => this.#onClose(error.message, false));
+    // Where several addresses were tried in vain the message is empty.
+    this.#socket.on('error', (error: NodeJS.ErrnoException) =>
+      this.#onClose(error.message || (error.code ?? ''), false),
+    );
     this.#socket.on('close', () => this.#onClose('the connection was closed', false));
   }
 
