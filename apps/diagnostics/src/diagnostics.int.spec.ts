@@ -98,7 +98,7 @@ test('without the admin key nothing of the API is told; health, readiness and me
     dependencies: { broker: { state: 'up' }, database: { state: 'up' }, projections: { state: 'up' } },
   });
   const metrics = await api.call('GET', '/metrics', undefined, none);
-  expect(metrics.body).toContain('lintel_projection_lag_items{projection="requests@2"');
+  expect(metrics.body).toContain('lintel_projection_lag_items{projection="requests@3"');
 });
 
 describe('apply', () => {
@@ -507,10 +507,10 @@ prices:
 describe('projections', () => {
   test('are rebuilt beside the tables in use, and found equal again', async () => {
     const lines = await api.post('/api/v1/projections/requests/rebuild');
-    expect(lines.at(-1)).toMatchObject({ kind: 'done', projection: 'requests@2' });
+    expect(lines.at(-1)).toMatchObject({ kind: 'done', projection: 'requests@3' });
     await eventually(async () => {
       const { items } = await api.get('/api/v1/projections');
-      const requests = items.filter(({ id }: any) => id === 'requests@2');
+      const requests = items.filter(({ id }: any) => id === 'requests@3');
       expect(requests).toContainEqual(expect.objectContaining({ phase: 'live', generation: 2, lag: 0, stale: false }));
     });
     const unknown = await api.call('POST', '/api/v1/projections/request/rebuild');

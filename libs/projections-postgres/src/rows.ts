@@ -30,6 +30,9 @@ export interface RequestRow {
   readonly promptTokens: number | null;
   readonly completionTokens: number | null;
   readonly cachedTokens: number | null;
+  /** Billionths of `currency`; null where nobody knows, or nothing was served. */
+  readonly costNano: number | null;
+  readonly currency: string;
   readonly traceparent: string;
   readonly record: Uint8Array;
 }

@@ -10,6 +10,7 @@ import type { Fold, Projection, StateRows } from './projection.ts';
 import type { FrameFacts, RecordFacts } from './record-facts.ts';
 import { bootIdLengthMax, receivedAtMsOf } from './received-at.ts';
 import type { Row, Table } from './table.ts';
+import { isPriced } from './usage-facts.ts';
 
 export const requestTable: Table = {
   name: 'request',
@@ -49,6 +50,9 @@ export const requestTable: Table = {
     prompt_tokens: 'int',
     completion_tokens: 'int',
     cached_tokens: 'int',
+    /** Billionths of the currency; null where nobody knows what it cost, or it cost nothing since nobody served it. */
+    cost_nano: 'int',
+    currency: 'text',
     traceparent: 'text',
     /** Binary lintel.route.v1.RecordFrame with exactly this record. */
     record: 'bytes',
@@ -98,6 +102,8 @@ function requestRow(frame: FrameFacts, frameKey: number, index: number, stored: 
     prompt_tokens: facts.promptTokens,
     completion_tokens: facts.completionTokens,
     cached_tokens: facts.cachedTokens,
+    cost_nano: isPriced(facts) ? facts.costNano : null,
+    currency: facts.currency,
     traceparent: facts.traceparent,
     record: facts.record,
   };
@@ -194,7 +200,7 @@ class RequestsFold implements Fold<StoredFrame> {
 /** One row per request, with the whole decision record in it. */
 export const requests: Projection<StoredFrame> = {
   name: 'requests',
-  version: 2,
+  version: 3,
   source: 'frames',
   tables: [requestTable, gapTable, cursorTable],
   begin: (state, seq) => new RequestsFold(state, seq),

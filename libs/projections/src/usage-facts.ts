@@ -24,6 +24,10 @@ export interface UsageFacts {
   currency: string;
 }
 
+/** The cost is known: a price was in force, and the sum is one that can be. */
+export const isPriced = ({ priceSeq, costNano }: Pick<UsageFacts, 'priceSeq' | 'costNano'>): boolean =>
+  priceSeq > 0 && Number.isSafeInteger(costNano) && costNano >= 0;
+
 export interface UsageFrame {
   gatewayId: string;
   bootId: string;

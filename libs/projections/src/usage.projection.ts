@@ -6,7 +6,7 @@ import { bootIdLengthMax, receivedAtMsOf } from './received-at.ts';
 import { ledgerSourceTable, SeenFrames } from './seen-frames.ts';
 import type { Row, Table } from './table.ts';
 import type { UsageFacts, UsageFrame } from './usage-facts.ts';
-import { usageFrame } from './usage-facts.ts';
+import { isPriced, usageFrame } from './usage-facts.ts';
 import { cleanText } from './value.ts';
 
 const hourMs = 3_600_000;
@@ -85,10 +85,6 @@ const rowOf = (sums: Sums): Row => {
   for (const count of counts) row[count] = sums[count];
   return row;
 };
-
-/** The cost is known: a price was in force, and the sum is one that can be. */
-const isPriced = ({ priceSeq, costNano }: UsageFacts): boolean =>
-  priceSeq > 0 && Number.isSafeInteger(costNano) && costNano >= 0;
 
 const servedOutcomes: ReadonlySet<number> = new Set([Outcome.COMPLETED, Outcome.UPSTREAM_BROKEN, Outcome.CLIENT_GONE]);
 

@@ -64,6 +64,13 @@ function loadOf(item: Item, column: string): string {
   return columnValue(column, typeof value === 'number' && Number.isFinite(value) ? value : null);
 }
 
+/** What nobody served cost nothing; what was served without a price, or without its tokens being counted, nobody knows. */
+function costCell(item: Item, { paint }: Layout): Cell {
+  const nano = number(item, 'costNano');
+  if (nano !== null) return `${nanoText(nano)} ${text(item, 'currency')}`;
+  return of(item, 'cost') === 'nothing' ? '–' : { text: unknown, style: paint.yellow };
+}
+
 interface List {
   readonly columns: readonly Column[];
   row(item: Item, layout: Layout): Cell[];
@@ -157,6 +164,7 @@ const lists: Readonly<Record<ListName, List>> = {
       right('prompt'),
       right('cached'),
       right('completion'),
+      right('cost'),
       left('tenant'),
       left('strategy'),
     ],
@@ -176,6 +184,7 @@ const lists: Readonly<Record<ListName, List>> = {
         count(number(item, 'promptTokens')),
         count(number(item, 'cachedTokens')),
         count(number(item, 'completionTokens')),
+        costCell(item, layout),
         optional(item, 'tenantId'),
         none(item, 'strategy'),
       ];

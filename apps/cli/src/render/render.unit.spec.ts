@@ -124,6 +124,73 @@ describe('why a request', () => {
     );
   });
 
+  test('as what a request was sent to an engine that does not speak its protocol, and which attempt was a hedge', () => {
+    const [attempt] = request.attempts;
+    expect(shown).not.toContain('sent as');
+    const text = changed({
+      attempts: [
+        { ...attempt!, end: 'hedge_lost', sentAs: '' },
+        {
+          ...attempt!,
+          replicaId: 'sim-1',
+          hedge: true,
+          error: 'asked as a hedge',
+          sentAs: '/v1/chat/completions (label)',
+        },
+      ],
+    });
+    expect(words(text, '1  sim-2')).toBe('1 sim-2 +0.9 ms +43.2 ms +1.20 s hedge_lost 200 as it came');
+    expect(words(text, '2  sim-1')).toBe(
+      '2 sim-1 +0.9 ms +43.2 ms +1.20 s answered 200 /v1/chat/completions (label) asked as a hedge',
+    );
+  });
+
+  test('what a request cost and by which prices; unpriced is unknown, and what nobody served has no cost', () => {
+    const cost = { state: 'priced', nano: 1_250_000, currency: 'USD', priceSeq: 12 } as const;
+    expect(words(changed({ cost }), 'cost')).toBe('cost 0.00125 USD, by the prices of commit #12');
+    const none = { nano: null, currency: '', priceSeq: 0 };
+    expect(words(changed({ cost: { ...none, state: 'unpriced' } }), 'cost')).toBe(
+      'cost ? (unpriced: its model had no price, or its tokens were not counted)',
+    );
+    expect(words(changed({ cost: { ...none, state: 'nothing' } }), 'cost')).toBeUndefined();
+  });
+
+  test('what went through a WebSocket session', () => {
+    const tunnel = { bytesUp: 3_000, bytesDown: 1, messagesUp: 3, messagesDown: 1, closeCode: 1000 };
+    expect(words(changed({ tunnel }), 'session')).toBe(
+      'session up 3 messages, 3000 bytes · down 1 message, 1 byte · closed with 1000',
+    );
+    expect(words(changed({ tunnel: { ...tunnel, closeCode: null } }), 'session')).toContain('no close frame was seen');
+    expect(words(changed({ tunnel: null }), 'session')).toBeUndefined();
+  });
+
+  test('who asked: tenant, project, user, key, end user and address', () => {
+    const who = { projectId: 'search', userId: 'ann', endUser: 'eve', clientAddress: '10.0.0.0/24' };
+    expect(words(changed(who), 'by')).toBe(
+      'by tenant acme · project search · user ann · key ci · end user eve · from 10.0.0.0/24',
+    );
+  });
+
+  test('a list of requests says what each cost: unknown is ?, nothing is –', () => {
+    const item = { requestId: 'r', outcome: 'completed', cost: 'priced', costNano: 1_250_000, currency: 'USD' };
+    const items = [
+      item,
+      { ...item, requestId: 's', cost: 'unpriced', costNano: null },
+      { ...item, requestId: 't', cost: 'nothing', costNano: null },
+    ];
+    const list = lines(renderList('requests', { items }, plainLayout));
+    const at = list[0]!.indexOf(' cost') + ' cost'.length;
+    expect(
+      list.slice(1, 4).map((line) =>
+        line
+          .slice(0, at)
+          .trim()
+          .split(/\s{2,}/)
+          .at(-1),
+      ),
+    ).toEqual(['0.00125 USD', '?', '–']);
+  });
+
   test('the sentence stands first', () => {
     expect(lines(shown)[0]).toBe(whyRequest.summary);
   });

@@ -7,11 +7,12 @@ import type {
   WhyAnswer,
 } from '#libs/domain/diag';
 import { stageText } from '#libs/domain/diag';
+import { nanoText } from './money.ts';
 import { noteText } from './pick-notes.ts';
 import type { Cell, Column } from './table.ts';
 import { table } from './table.ts';
 import type { Layout, Style } from './text.ts';
-import { blocks, clean, facts } from './text.ts';
+import { blocks, clean, facts, plural } from './text.ts';
 import { age, columnValue, count, duration, microseconds, score, time, unknown } from './units.ts';
 
 /** Losing candidates shown of a pick unless all are asked for. */
@@ -121,6 +122,7 @@ function attemptsBlock(request: RequestExplanation, layout: Layout): string {
   const { attempts, picks } = request;
   if (attempts.length === 0) return '';
   const handed = attempts.some(({ role }) => role !== null);
+  const translated = attempts.some(({ sentAs = '' }) => sentAs !== '');
   const { paint } = layout;
   const columns: Column[] = [
     { title: ' ' },
@@ -132,6 +134,7 @@ function attemptsBlock(request: RequestExplanation, layout: Layout): string {
     { title: 'to', align: 'right' },
     { title: 'end' },
     { title: 'HTTP', align: 'right' },
+    ...(translated ? [{ title: 'sent as' }] : []),
     { title: 'error' },
   ];
   const good = (end: string): boolean => end === 'answered';
@@ -145,6 +148,7 @@ function attemptsBlock(request: RequestExplanation, layout: Layout): string {
     `+${duration(attempt.endMs)}`,
     { text: attempt.end, style: good(attempt.end) ? paint.green : paint.red },
     attempt.httpStatus === 0 ? unknown : String(attempt.httpStatus),
+    ...(translated ? [attempt.sentAs || 'as it came'] : []),
     attempt.error,
   ];
   return `${paint.bold('attempts')}\n${table(columns, attempts.map(row), layout)}`;
@@ -169,6 +173,20 @@ function handoverText(handover: RequestExplanation['handover']): string {
   const { connector, prefillMs, transferMs, tokens } = handover;
   const first = prefillMs === null ? 'both sides at once' : `prompt computed in ${duration(prefillMs)}`;
   return `~${count(tokens)} tokens by ${connector} · ${first} · first byte ${duration(transferMs)} later`;
+}
+
+function tunnelText({ tunnel }: RequestExplanation): string {
+  if (tunnel == null) return '';
+  const { bytesUp, bytesDown, messagesUp, messagesDown, closeCode } = tunnel;
+  const close = closeCode === null ? 'no close frame was seen' : `closed with ${closeCode}`;
+  return `up ${plural(messagesUp, 'message')}, ${plural(bytesUp, 'byte')} · down ${plural(messagesDown, 'message')}, ${plural(bytesDown, 'byte')} · ${close}`;
+}
+
+/** Nothing where no replica served it. */
+function costText({ cost }: RequestExplanation): string {
+  if (cost === undefined || cost.state === 'nothing') return '';
+  if (cost.state === 'unpriced') return `${unknown} (unpriced: its model had no price, or its tokens were not counted)`;
+  return `${nanoText(cost.nano)} ${cost.currency}, by the prices of commit #${cost.priceSeq}`;
 }
 
 function usageText(usage: RequestExplanation['usage']): string {
@@ -282,7 +300,9 @@ export function renderWhyRequest(answer: WhyAnswer, layout: Layout, options: { r
       [
         ['timings', timingsText(request.timings)],
         ['hand-over', clean(handoverText(request.handover))],
+        ['session', tunnelText(request)],
         ['usage', usageText(request.usage)],
+        ['cost', clean(costText(request))],
         ['policy', policyText(request, answer.commits, layout)],
         ['plugins', pluginsText(request.picks)],
         ['read at', clean(headsText(request.heads))],

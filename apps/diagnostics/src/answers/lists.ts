@@ -11,6 +11,7 @@ import type {
 } from '#libs/domain/diag';
 import {
   enumName,
+  costState,
   explainRequest,
   known,
   modelRouteItems,
@@ -273,5 +274,13 @@ function requestOfRow(row: RequestSummary): RequestItem {
     promptTokens: row.promptTokens,
     completionTokens: row.completionTokens,
     cachedTokens: row.cachedTokens,
+    cost: costState({
+      costNano: row.costNano,
+      counted: row.promptTokens !== null,
+      answered: row.replicaId !== null,
+      outcome: row.outcome,
+    }),
+    costNano: row.costNano,
+    currency: row.costNano === null ? '' : row.currency,
   };
 }

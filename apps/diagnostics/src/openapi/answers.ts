@@ -134,6 +134,9 @@ export const requestItem = z.looseObject({
   outcome: z.string(),
   httpStatus: count,
   errorCode: z.string(),
+  cost: z.enum(['priced', 'unpriced', 'nothing']),
+  costNano: maybe(count),
+  currency: z.string(),
 });
 
 export const projectionState = z.looseObject({

@@ -21,10 +21,14 @@ export interface Stop {
   readonly stop_sequence: string | null;
 }
 
-/** `matched`: vLLM's word for the stop string that was met. */
-export function stopOf(reason: unknown, matched: unknown): Stop {
+/**
+ * `matched`: vLLM's word for the stop string that was met. `called`: the answer has calls; of a tool that had to be used
+ * OpenAI's word is "stop", and Anthropic's clients run tools only where the reason says so.
+ */
+export function stopOf(reason: unknown, matched: unknown, called: boolean): Stop {
   if (reason === 'length') return { stop_reason: 'max_tokens', stop_sequence: null };
-  if (reason === 'tool_calls' || reason === 'function_call') return { stop_reason: 'tool_use', stop_sequence: null };
+  if (reason === 'tool_calls' || reason === 'function_call' || (reason === 'stop' && called))
+    return { stop_reason: 'tool_use', stop_sequence: null };
   if (reason === 'content_filter') return { stop_reason: 'refusal', stop_sequence: null };
   return typeof matched === 'string' && matched !== ''
     ? { stop_reason: 'stop_sequence', stop_sequence: matched }
@@ -57,7 +61,11 @@ export function messageOf(chat: unknown, thinks: boolean): Json | undefined {
     role: 'assistant',
     model: textOf(chat['model']),
     content,
-    ...stopOf(choice['finish_reason'], choice['stop_reason']),
+    ...stopOf(
+      choice['finish_reason'],
+      choice['stop_reason'],
+      content.some(({ type }) => type === 'tool_use'),
+    ),
     usage: messageUsage(chat['usage']),
   };
 }
@@ -65,7 +73,8 @@ export function messageOf(chat: unknown, thinks: boolean): Json | undefined {
 function argumentsOf(text: unknown): unknown {
   if (text === undefined || text === '') return {};
   try {
-    return JSON.parse(textOf(text)) as unknown;
+    // vLLM says "null" of a call without arguments; the clients' types want an object.
+    return (JSON.parse(textOf(text)) as unknown) ?? {};
   } catch {
     // A call that was cut by max_tokens: nobody could make anything of half of it.
     return undefined;

@@ -16,6 +16,7 @@ export class MessagesStream {
   #held: Buffer[] = [];
   #heldBytes = 0;
   #out = '';
+  #called = false;
   #begun = false;
   /** The content block under way. */
   #kind: Kind | undefined;
@@ -101,7 +102,7 @@ export class MessagesStream {
     if (!isObject(choice)) return;
     if (isObject(choice['delta'])) this.#delta(choice['delta']);
     const reason = choice['finish_reason'];
-    if (typeof reason === 'string') this.#stop = stopOf(reason, choice['stop_reason']);
+    if (typeof reason === 'string') this.#stop = stopOf(reason, choice['stop_reason'], this.#called);
   }
 
   #begin(chunk: Json): void {
@@ -125,6 +126,7 @@ export class MessagesStream {
     }
     for (const call of Array.isArray(delta['tool_calls']) ? (delta['tool_calls'] as unknown[]) : []) {
       if (!isObject(call)) continue;
+      this.#called = true;
       const of = isObject(call['function']) ? call['function'] : {};
       const start = { type: 'tool_use', id: call['id'], name: of['name'], input: {} };
       this.#open('tool_use', call['index'] ?? call['id'], start);

@@ -182,6 +182,13 @@ describe('An answer becomes a message:', () => {
     expect(messageOf(answer(said), false)!['content']).toHaveLength(2);
   });
 
+  test('a tool that had to be used is a reason to run it, whatever the engine calls the end; no arguments are an empty object', () => {
+    const call = { id: 't', function: { name: 'f', arguments: 'null' } };
+    const message = messageOf(answer({ content: '', tool_calls: [call] }, { finish_reason: 'stop' }), false)!;
+    expect(message['content']).toEqual([{ type: 'tool_use', id: 't', name: 'f', input: {} }]);
+    expect(message['stop_reason']).toBe('tool_use');
+  });
+
   test.each([
     ['length', undefined, 'max_tokens', null],
     ['stop', null, 'end_turn', null],
@@ -272,6 +279,12 @@ describe('A stream of chunks becomes the events of a message', () => {
       usage: { input_tokens: 7, cache_read_input_tokens: 2, output_tokens: 5 },
     });
     expect(events(run(fresh(false), Buffer.from(text), [1000]))[1]).toMatchObject({ content_block: { type: 'text' } });
+  });
+
+  test('that used a tool it had to use ends with that reason', () => {
+    const call = { tool_calls: [{ index: 0, id: 'a', function: { name: 'f', arguments: '{}' } }] };
+    const told = events(run(fresh(), Buffer.from(chunk(call) + chunk({}, { finish_reason: 'stop' }) + done), [99]));
+    expect(told.find(({ type }) => type === 'message_delta')).toMatchObject({ delta: { stop_reason: 'tool_use' } });
   });
 
   test('however its bytes are split', () => {

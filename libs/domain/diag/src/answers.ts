@@ -1,4 +1,5 @@
 import type { CommitExplanation } from './explain-commit.ts';
+import type { CostExplanation } from './explain-cost.ts';
 import type { RequestExplanation } from './explain-request.ts';
 import type { StateJson } from './fleet-state.ts';
 import type { StateChange } from './state-diff.ts';
@@ -411,6 +412,11 @@ export interface RequestItem {
   readonly promptTokens: number | null;
   readonly completionTokens: number | null;
   readonly cachedTokens: number | null;
+  /** "nothing" where no replica served it; "unpriced" where one did and nobody knows what it cost. */
+  readonly cost: CostExplanation['state'];
+  /** Billionths of the currency; null unless priced. */
+  readonly costNano: number | null;
+  readonly currency: string;
 }
 
 export interface NotaryAnswer extends Durable {

@@ -7,6 +7,7 @@ import {
   evolveFleet,
   explainCommit,
   explainRequest,
+  requestItem,
   stateJson,
   summarize,
 } from '#libs/domain/diag';
@@ -148,6 +149,51 @@ describe('explaining a request', () => {
     expect(summarize(request)).toBe(
       'r2 was chosen of 3 candidates by least-request (policy p v2) with 1.000, next r1 with 0.250; 1 filtered out. Outcome: completed (HTTP 200).',
     );
+  });
+
+  describe('says what it cost', () => {
+    const costOf = (change: Partial<route.DecisionRecord>): unknown => {
+      const record = { ...(frame.records[0] as route.DecisionRecord), ...change };
+      const explained = explainRequest(frame, record);
+      return { ...explained.cost, listed: requestItem(explained).cost };
+    };
+    const none = { nano: null, currency: '', priceSeq: 0 };
+
+    test.each([
+      [
+        'a price in force',
+        { costNano: 70, priceSeq: 3, currency: 'EUR' },
+        { state: 'priced', nano: 70, currency: 'EUR', priceSeq: 3 },
+      ],
+      [
+        'a price of nothing',
+        { priceSeq: 3, currency: 'EUR' },
+        { state: 'priced', nano: 0, currency: 'EUR', priceSeq: 3 },
+      ],
+      ['no price, though a replica answered', {}, { ...none, state: 'unpriced' }],
+      [
+        'no price for counted tokens',
+        { attempts: [], usage: create(route.UsageSchema, {}) },
+        { ...none, state: 'unpriced' },
+      ],
+      ['nobody who served it', { attempts: [] }, { ...none, state: 'nothing' }],
+      ["an engine's own refusal", { outcome: route.Outcome.UPSTREAM_ERROR }, { ...none, state: 'nothing' }],
+      ['a sum that can be none', { costNano: 2 ** 60, priceSeq: 3 }, { ...none, state: 'unpriced' }],
+    ] as [string, Partial<route.DecisionRecord>, { state: string }][])('%s', (_what, change, expected) => {
+      expect(costOf(change)).toEqual({ ...expected, listed: expected.state });
+    });
+  });
+
+  test('as what it was sent, which attempt was a hedge, and what went through a session', () => {
+    const record = create(route.DecisionRecordSchema, {
+      attempts: [{ replica: 0, hedge: true, sentAs: '/tokenize (learnt)', end: route.AttemptEnd.HEDGE_LOST }],
+      tunnel: { bytesUp: 5, bytesDown: 6, messagesUp: 1, messagesDown: 2 },
+    });
+    expect(explainRequest(frame, record)).toMatchObject({
+      attempts: [{ hedge: true, sentAs: '/tokenize (learnt)', end: 'hedge_lost', error: 'asked as a hedge' }],
+      tunnel: { bytesUp: 5, bytesDown: 6, messagesUp: 1, messagesDown: 2, closeCode: null },
+    });
+    expect(request.tunnel).toBeNull();
   });
 
   test('a pipeline that cannot be read is said', () => {

@@ -1,6 +1,8 @@
 import { route } from '#libs/contracts';
 import type { ModelChoiceExplanation } from './explain-choice.ts';
 import { explainChoice } from './explain-choice.ts';
+import type { CostExplanation } from './explain-cost.ts';
+import { explainCost } from './explain-cost.ts';
 import { enumName, known } from './json.ts';
 
 export interface InputExplanation {
@@ -57,6 +59,20 @@ export interface AttemptExplanation {
   readonly error: string;
   /** "prefill" or "decode" of a request that was handed over; null did all of it. */
   readonly role: string | null;
+  /** Asked while another attempt had not answered yet. */
+  readonly hedge?: boolean;
+  /** As what it was sent where the engine does not speak what the client spoke, and how that is known; '' went as it came. */
+  readonly sentAs?: string;
+}
+
+/** What went through a WebSocket session. */
+export interface TunnelExplanation {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  readonly messagesUp: number;
+  readonly messagesDown: number;
+  /** Of the first close frame; null where there was none. */
+  readonly closeCode: number | null;
 }
 
 /** How the KV of the prompt came from the prefill to the decode side. */
@@ -105,6 +121,9 @@ export interface RequestExplanation {
   /** Null where the name asked for led to the model of that name. */
   readonly modelChoice?: ModelChoiceExplanation | null;
   readonly handover: HandoverExplanation | null;
+  readonly cost?: CostExplanation;
+  /** Null where it was no WebSocket session. */
+  readonly tunnel?: TunnelExplanation | null;
 }
 
 interface SpecShape {
@@ -215,7 +234,15 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     httpStatus: attempt.httpStatus,
     error: [markOf(attempt), attempt.error].filter(Boolean).join('; '),
     role: attempt.role === route.ReplicaRole.UNSPECIFIED ? null : enumName(route.ReplicaRoleSchema, attempt.role),
+    hedge: attempt.hedge,
+    sentAs: attempt.sentAs,
   }));
+  const answeredBy =
+    attempts.findLast(({ end, role }) => role !== 'prefill' && (end === 'answered' || end === 'broken_stream'))
+      ?.replicaId ?? null;
+  const outcome = enumName(route.OutcomeSchema, record.outcome);
+  const answered =
+    answeredBy !== null || attempts.some(({ role, firstByteMs }) => role !== 'prefill' && firstByteMs !== null);
   return {
     requestId: record.requestId,
     receivedAtMs: record.receivedAtMs,
@@ -232,13 +259,11 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
     adapter: record.adapter,
     stream: record.stream,
     profile: record.profile,
-    outcome: enumName(route.OutcomeSchema, record.outcome),
+    outcome,
     httpStatus: record.httpStatus,
     errorCode: record.errorCode,
     errorMessage: record.errorMessage,
-    answeredBy:
-      attempts.findLast(({ end, role }) => role !== 'prefill' && (end === 'answered' || end === 'broken_stream'))
-        ?.replicaId ?? null,
+    answeredBy,
     traceparent: record.traceparent,
     clientAddress: record.clientAddress,
     features:
@@ -277,8 +302,18 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
             transferMs: reached(record.handover.transferMs),
             tokens: record.handover.tokens,
           },
+    cost: explainCost(record, { counted: usage !== undefined, answered, outcome }),
+    tunnel: record.tunnel === undefined ? null : tunnelOf(record.tunnel),
   };
 }
+
+const tunnelOf = ({ bytesUp, bytesDown, messagesUp, messagesDown, closeCode }: route.Tunnel): TunnelExplanation => ({
+  bytesUp,
+  bytesDown,
+  messagesUp,
+  messagesDown,
+  closeCode: closeCode === 0 ? null : closeCode,
+});
 
 /** What was special about an attempt. */
 function markOf({ hedge, continues, continuedTokens }: route.Attempt): string {

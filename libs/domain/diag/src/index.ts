@@ -41,12 +41,15 @@ export type {
 } from './answers.ts';
 export type { CommitExplanation, EventExplanation, ReasonExplanation } from './explain-commit.ts';
 export { explainCommit } from './explain-commit.ts';
+export type { CostExplanation } from './explain-cost.ts';
+export { costState } from './explain-cost.ts';
 export type {
   AttemptExplanation,
   CandidateExplanation,
   InputExplanation,
   PickExplanation,
   RequestExplanation,
+  TunnelExplanation,
 } from './explain-request.ts';
 export { explainRequest } from './explain-request.ts';
 export type { LookExplanation, ModelChoiceExplanation, StageExplanation } from './explain-choice.ts';

@@ -1,4 +1,5 @@
 import type { KeyItem, LimitItem, PolicyItem, ReplicaItem, RequestItem, TenantItem } from './answers.ts';
+import { costState } from './explain-cost.ts';
 import type { RequestExplanation } from './explain-request.ts';
 import type { FleetState, StateEntry } from './fleet-state.ts';
 
@@ -140,5 +141,15 @@ export function requestItem(request: RequestExplanation): RequestItem {
     promptTokens: tokens('promptTokens'),
     completionTokens: tokens('completionTokens'),
     cachedTokens: usage?.['fromEngine'] === true ? tokens('cachedTokens') : null,
+    cost:
+      request.cost?.state ??
+      costState({
+        costNano: null,
+        counted: usage !== null,
+        answered: request.answeredBy !== null,
+        outcome: request.outcome,
+      }),
+    costNano: request.cost?.nano ?? null,
+    currency: request.cost?.currency ?? '',
   };
 }
