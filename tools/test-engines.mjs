@@ -31,7 +31,7 @@ Runs the tests that need a real engine: vLLM ${VLLM_VERSION} on the CPU with a t
   3. starts ${ENGINES.join(' and ')} and runs Jest on **/*.engines.spec.ts, which finds in its environment
        LINTEL_ENGINES_JSON     [{name, url, pid, kvEvents, replay}, ...]
        LINTEL_ENGINES_CONTROL  URL of a small API to kill and start engines (tools/engines/control.mjs)
-       LINTEL_ENGINES_PYTHON   a Python that has the openai package
+       LINTEL_ENGINES_PYTHON   a Python that has the openai and anthropic packages
        LINTEL_ENGINES_ADAPTERS {"l0": folder, "l1": folder}
 Needs ${NEEDS}. Where these are missing, every test is reported as skipped.
 The last line is "N passed, N failed, N skipped"; the exit status is 1 if anything failed.`;

@@ -37,7 +37,7 @@ export async function startEngine(
   return (await answer.json()) as VllmEngine;
 }
 
-/** Runs a script on a Python that has the openai package; its standard output as JSON. */
+/** Runs a script on a Python that has the openai and anthropic packages; its standard output as JSON. */
 export async function python(script: string, args: readonly string[]): Promise<unknown> {
   const child = spawn(env.variable('LINTEL_ENGINES_PYTHON') ?? 'python3', ['-c', script, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
