@@ -50,7 +50,7 @@ interface Why {
 
   /** Tokens that are a space and a word, and that the tokenizer makes of that text again. */
   async function wholeWords(): Promise<number[]> {
-    const [{ url }] = vllmEngines as readonly [{ url: string }];
+    const { url } = vllmEngines[0]!;
     const post = async <T>(path: string, body: object): Promise<T> => {
       const headers = { 'content-type': 'application/json' };
       const answer = await fetch(`${url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
