@@ -38,7 +38,7 @@ import { exposeKv, PreciseIndex } from './kv/index.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
 import { HolderExchange } from './serve/holder-exchange.ts';
 import type { DataPlane } from './serve/data-plane.ts';
-import { exposeTokens, ModelTokens, ThreadEncoding, tokensLimits } from './tokens/index.ts';
+import { engineTokens, exposeTokens, ModelTokens, ThreadEncoding, tokensLimits } from './tokens/index.ts';
 import type { TokenizerEntry } from './tokens/index.ts';
 import { createDataPlane } from './serve/data-plane.ts';
 import { serveLimits } from './serve/limits.ts';
@@ -158,7 +158,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const quotas = quotasOf({ broker, registry, environment, instance, bootId, folds, say });
   exposeQuotas(quotas, metrics);
   const encoding = new ThreadEncoding(environment.timers, tokensLimits, say);
-  const tokens = new ModelTokens({ encoding, timers: environment.timers, say });
+  const engine = engineTokens(fleet, environment.timers, tokensLimits);
+  const tokens = new ModelTokens({ encoding, engine: engine.ask, timers: environment.timers, say });
   exposeTokens(tokens, metrics);
   void tokens.configure(options.tokenizers ?? {});
   const kv = new PreciseIndex({ broker, environment, instance, say, tokens });
@@ -287,6 +288,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
         name: 'tokens',
         stop: async () => {
           tokens.stop();
+          await engine.stop();
           await encoding.stop();
         },
       },

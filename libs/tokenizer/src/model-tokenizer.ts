@@ -35,6 +35,11 @@ export class ModelTokenizer {
     return promptOf(path, body, this.files);
   }
 
+  /** The client gives the ids itself. */
+  isGiven(path: string, body: string): boolean {
+    return 'tokens' in this.prompt(path, body);
+  }
+
   /** As far as it goes without encoding. */
   open(path: string, body: string): Prompt {
     const prompt = this.prompt(path, body);

@@ -1,3 +1,4 @@
+export { engineTokens } from './engine-tokens.ts';
 export { ThreadEncoding } from './encoding.ts';
 export type { TokenizerEntry } from './model-tokens.ts';
 export { ModelTokens } from './model-tokens.ts';

@@ -2,6 +2,7 @@ import type { Timer, Timers } from '#libs/kernel';
 import { errorCode, errorText } from '#libs/kernel';
 import type { ContentFormat, OpenPrompt } from '#libs/tokenizer';
 import { filesSignature, isOpen, ModelTokenizer, readModelFiles } from '#libs/tokenizer';
+import type { EngineTokens } from './engine-tokens.ts';
 import type { Encoding } from './encoding.ts';
 import type { TokensLimits } from './limits.ts';
 import { tokensLimits } from './limits.ts';
@@ -20,10 +21,16 @@ interface Model {
   tokenizer: ModelTokenizer | undefined;
   /** It made other tokens than the engine does: not believed until its files change. */
   differs: boolean;
+  /** Requests whose tokens were known, and those compared since the files were read. */
+  known: number;
+  checked: number;
+  checking: boolean;
 }
 
 export interface ModelTokensOptions {
   readonly encoding: Encoding;
+  /** Undefined: nothing is compared. */
+  readonly engine?: EngineTokens | undefined;
   readonly timers: Timers;
   readonly say: (line: string) => void;
   readonly limits?: TokensLimits;
@@ -67,7 +74,16 @@ export class ModelTokens implements TokensOf {
     }
     for (const [name, entry] of Object.entries(entries)) {
       if (this.#models.has(name)) continue;
-      this.#models.set(name, { name, entry, signature: '', tokenizer: undefined, differs: false });
+      this.#models.set(name, {
+        name,
+        entry,
+        signature: '',
+        tokenizer: undefined,
+        differs: false,
+        known: 0,
+        checked: 0,
+        checking: false,
+      });
     }
     if (this.#models.size === 0) this.stop();
     else {
@@ -86,6 +102,7 @@ export class ModelTokens implements TokensOf {
     if (known === undefined) return 'no-tokenizer';
     const found = this.#of(known, path, body);
     this.#count(model, typeof found === 'string' ? found : 'known');
+    if (typeof found !== 'string') this.#sample(known, path, body, found);
     return found;
   }
 
@@ -113,6 +130,43 @@ export class ModelTokens implements TokensOf {
     return 'computing';
   }
 
+  /** Compares the first few requests and then each so manyth with what the engine makes of them. */
+  #sample(model: Model, path: string, body: Buffer, tokens: Int32Array): void {
+    const { engine } = this.#options;
+    const { checkedFirst, checkEach, checkBodyBytesMax } = this.#limits;
+    const due = model.checked < checkedFirst || model.known >= checkEach;
+    model.known++;
+    if (engine === undefined || !due || model.checking || body.length > checkBodyBytesMax) return;
+    const { tokenizer, name } = model;
+    // The body's buffer may be used again before the engine is asked.
+    const copy = Buffer.from(body);
+    if (tokenizer?.isGiven(path, copy.toString('utf8')) === true) return; // the client's own ids
+    model.checking = true;
+    model.known = 0;
+    engine(name, path, copy)
+      .then((theirs) => {
+        if (theirs === undefined) return this.#count(name, 'unchecked');
+        model.checked++;
+        if (theirs.length === tokens.length && tokens.every((token, at) => token === theirs[at])) {
+          return this.#count(name, 'agreed');
+        }
+        this.#count(name, 'disagreed');
+        if (model.tokenizer !== tokenizer) return undefined;
+        model.differs = true;
+        return this.#options.say(
+          `tokenizer of ${name}: the engine makes other tokens of a request to ${path} (${theirs.length}, here ${tokens.length}); ` +
+            'its prompts are compared by their text until its files change. Name the folder that the engine serves.',
+        );
+      })
+      .catch((error: unknown) => {
+        this.#count(name, 'unchecked');
+        this.#options.say(`tokenizer of ${name}: not compared with the engine: ${errorText(error)}`);
+      })
+      .finally(() => {
+        model.checking = false;
+      });
+  }
+
   #count(model: string, result: string): void {
     let counts = this.counts.get(model);
     if (counts === undefined) this.counts.set(model, (counts = new Map()));
@@ -137,6 +191,7 @@ export class ModelTokens implements TokensOf {
       if (this.#models.get(name) !== model) return;
       model.tokenizer = tokenizer;
       model.differs = false;
+      model.known = model.checked = 0;
       encoding.load(name, entry.path);
       if (tokenizer.files.template === undefined)
         say(`tokenizer of ${name}: no chat template, chat requests stay unknown`);
