@@ -158,4 +158,63 @@ describe('engines, kv-index, broker and gateway', () => {
       expect(picks.filter(({ prefixSource }) => prefixSource === route.PrefixSource.KV_EVENTS)).toHaveLength(answers);
     });
   });
+
+  test('the bus answers what each replica holds, and who holds a block', async () => {
+    const asker = await connect('diagnostics', 'asker');
+    const question = async (name: string, asked: object): Promise<Record<string, unknown>> => {
+      const bytes = Buffer.from(JSON.stringify(asked));
+      const answer = await asker.requester.request(`lintel.q.kv.${name}`, bytes, { deadlineMs: 5_000 });
+      return JSON.parse(Buffer.from(answer.bytes).toString()) as Record<string, unknown>;
+    };
+    const { replicas } = (await question('Replicas', {})) as { replicas: { replica: string; blocks: number }[] };
+    expect(replicas.map(({ replica }) => replica)).toEqual(['engine-0', 'engine-1']);
+    expect(replicas.some(({ blocks: held }) => held > 0)).toBe(true);
+    const top = (await question('Top', { limit: 1 })) as { blocks: { hash: string; replicas: string[] }[] };
+    const block = (await question('Block', { hash: top.blocks[0]?.hash })) as { places: { replica: string }[] };
+    expect(block.places.map(({ replica }) => replica)).toEqual(top.blocks[0]?.replicas);
+    await expect(question('Block', { hash: 'a text' })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+  });
+
+  test('a gateway that starts is exact within seconds, by snapshots', async () => {
+    await gateway.stop();
+    gateway = await begin('gw-2');
+    await eventually(async () => expect(await metric(gateway, 'lintel_gateway_kv_snapshots')).toBeGreaterThan(1));
+    await ask(prompt(50, 200));
+    await settled();
+    expect(await ask(prompt(50, 200))).toBeGreaterThan(100);
+    const answers = await metric(gateway, 'lintel_gateway_kv_answers{');
+    expect(answers).toBe(2);
+    expect(await metric(gateway, 'lintel_gateway_kv_answers_equal{')).toBe(answers);
+  });
+
+  test('another kv-index takes over where the first one ended', async () => {
+    const second = await startIndex('kv-2');
+    expect(await kvMetric(second, 'lintel_kv_index_replicas_led')).toBe(0);
+    await kvIndex.stop();
+    kvIndex = second;
+    await eventually(async () => expect(await kvMetric(second, 'lintel_kv_index_replicas_led')).toBe(2), 20_000);
+    const resets = await metric(gateway, 'lintel_gateway_kv_resets');
+    await ask(prompt(60, 200));
+    await settled();
+    expect(await ask(prompt(60, 200))).toBeGreaterThan(100);
+    // It went on at the engine's sequence: nothing became void.
+    expect(await metric(gateway, 'lintel_gateway_kv_resets')).toBe(resets);
+    const answers = await metric(gateway, 'lintel_gateway_kv_answers{');
+    expect(await metric(gateway, 'lintel_gateway_kv_answers_equal{')).toBe(answers);
+  }, 60_000);
+
+  test('an engine that starts again holds nothing, and is exact again', async () => {
+    const sim = sims[0] as RunningEngineSim;
+    const kvEvents = sim.kvEvents as { port: number; replayPort: number };
+    const resets = await metric(gateway, 'lintel_gateway_kv_resets');
+    await sim.stop();
+    await eventually(async () => {
+      sims[0] = await startEngineSim({ models: [model], speed: 200, blocks, blockSize, kvEvents, port: sim.port });
+    });
+    await eventually(
+      async () => expect(await metric(gateway, 'lintel_gateway_kv_resets')).toBeGreaterThan(resets),
+      20_000,
+    );
+    await eventually(async () => expect(await kvMetric(kvIndex, 'lintel_kv_index_replicas_exact')).toBe(2), 20_000);
+  }, 60_000);
 });

@@ -9,6 +9,7 @@ import { benchMain } from './commands/bench.ts';
 import { addChange } from './commands/change.ts';
 import type { Act, Flags } from './commands/command.ts';
 import { addExplain } from './commands/explain.ts';
+import { addKv } from './commands/kv.ts';
 import { addLists } from './commands/lists.ts';
 import { addPeople } from './commands/people.ts';
 import { addShell } from './commands/shell.ts';
@@ -59,6 +60,7 @@ export function makeProgram(act: Act): Command {
   addExplain(program, act);
   addLists(program, act);
   addUsage(program, act);
+  addKv(program, act);
   addStatus(program, act);
   addChange(program, act);
   addPeople(program, act);

@@ -4,6 +4,7 @@ import { Module } from '@nestjs/common';
 import type { Core } from './core.ts';
 import { CommandsController } from './http/commands.controller.ts';
 import { ExplainController } from './http/explain.controller.ts';
+import { KvController } from './http/kv.controller.ts';
 import { HealthController } from './http/health.controller.ts';
 import { OpenApiController } from './http/openapi.controller.ts';
 import { PeopleController } from './http/people.controller.ts';
@@ -20,6 +21,7 @@ export const apiControllers = [
   UsageController,
   PeopleController,
   CommandsController,
+  KvController,
   OpenApiController,
 ] as const;
 

@@ -3,6 +3,7 @@ import type { DynamicModule } from '@nestjs/common';
 import { Module } from '@nestjs/common';
 import type { Core } from './core.ts';
 import { HealthController } from './http/health.controller.ts';
+import { KvController } from './http/kv.controller.ts';
 import { ADMIN_KEY, BOARD, CORE } from './tokens.ts';
 
 @Module({})
@@ -11,7 +12,7 @@ export class KvIndexModule {
   static of(core: Core, board: HealthBoard, adminKey: string): DynamicModule {
     return {
       module: KvIndexModule,
-      controllers: [HealthController],
+      controllers: [HealthController, KvController],
       providers: [
         { provide: CORE, useValue: core },
         { provide: BOARD, useValue: board },

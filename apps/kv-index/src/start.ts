@@ -3,6 +3,8 @@ import { EventRegistry } from '#libs/contracts';
 import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
 import { nestLogger, ProblemFilter } from '#libs/nest-kit';
 import { HealthBoard } from '#libs/observability';
+import type { Stop } from '#libs/event-log';
+import { answerOnBus } from './answers/queries.ts';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -54,13 +56,16 @@ export async function startKvIndex(options: KvIndexOptions): Promise<RunningKvIn
     });
   engines.start();
   const folded = routes.start();
+  let stopAnswering: Stop | undefined;
   const stopLoops = async (): Promise<void> => {
+    await stopAnswering?.();
     await routes.stop();
     await engines.stop();
   };
   let app: NestFastifyApplication | undefined;
   try {
     app = await listen(core, board, options);
+    stopAnswering = await answerOnBus(core);
     const over = Promise.withResolvers<void>();
     const timer = environment.timers.after(limits.startMsMax, over.resolve);
     await Promise.race([folded, over.promise]);

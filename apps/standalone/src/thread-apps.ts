@@ -50,6 +50,33 @@ export async function startDiagnosticsApp(options: unknown, logger: Logger): Pro
   }
 }
 
+export interface KvIndexJob {
+  readonly host: string;
+  readonly port: number;
+  readonly instance: string;
+  readonly broker: BrokerAddress;
+  readonly adminKey: string;
+}
+
+export async function startKvIndexApp(options: unknown, logger: Logger): Promise<ThreadApp> {
+  const { startKvIndex } = await import('#apps/kv-index');
+  const job = options as KvIndexJob;
+  const broker = await connectBroker(job.broker, (line) => logger.info(line));
+  try {
+    const app = await startKvIndex({ ...job, broker, logger });
+    return {
+      result: { url: app.url, port: app.port } satisfies DiagnosticsResult,
+      stop: async () => {
+        await app.stop();
+        await broker.close();
+      },
+    };
+  } catch (error) {
+    await broker.close();
+    throw error;
+  }
+}
+
 export interface SimulatorsJob {
   /** One engine for each; 0 is any free one. */
   readonly ports: readonly number[];

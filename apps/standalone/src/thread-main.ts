@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { CodedError, errorCode, errorText, systemTimers } from '#libs/kernel';
 import { env } from '#libs/nest-kit';
 import { basename, dirname } from 'node:path';
-import { startDiagnosticsApp, startSimulators } from './thread-apps.ts';
+import { startDiagnosticsApp, startKvIndexApp, startSimulators } from './thread-apps.ts';
 import { openLog } from './logs.ts';
 import type { ThreadJob, ThreadMessage } from './threads.ts';
 
@@ -13,9 +13,12 @@ const say = (message: ThreadMessage): void => parent.postMessage(message);
 const log = openLog(dirname(job.logFile), basename(job.logFile, '.log'), env.logLevel, systemTimers);
 
 try {
-  const app = await (job.app === 'diagnostics'
-    ? startDiagnosticsApp(job.options, log.logger)
-    : startSimulators(job.options, log.logger));
+  const starts = {
+    diagnostics: startDiagnosticsApp,
+    'kv-index': startKvIndexApp,
+    'engine-sim': startSimulators,
+  } as const;
+  const app = await starts[job.app](job.options, log.logger);
   parent.on('message', () => {
     void app
       .stop()

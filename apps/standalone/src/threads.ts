@@ -11,7 +11,7 @@ const restartDelayMs = 250;
 
 /** What a thread is told to run. `options` must survive a structured clone. */
 export interface ThreadJob {
-  readonly app: 'diagnostics' | 'engine-sim';
+  readonly app: 'diagnostics' | 'engine-sim' | 'kv-index';
   readonly options: unknown;
   readonly logFile: string;
   /** What the thread runs; default `thread-main.js` beside this file. */

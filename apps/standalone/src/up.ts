@@ -3,6 +3,7 @@ import { relative, resolve } from 'node:path';
 import type { Workers } from '#apps/gateway';
 import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
 import { allReplicas, edgeConfigOf, env } from '#libs/nest-kit';
+import { kvLabels } from '#libs/kv-stream';
 import { startTracing } from '#libs/observability';
 import { banner, warning } from './banner.ts';
 import { connectBroker, inMemory } from './broker.ts';
@@ -11,6 +12,7 @@ import { inMemoryOf, startDiagnostics } from './diagnostics.ts';
 import { startEngines } from './engines.ts';
 import { describeGiven } from './given-engines.ts';
 import { Home } from './home.ts';
+import { startKvIndex } from './kv-index.ts';
 import { openLog } from './logs.ts';
 import type { UpOptions } from './options.ts';
 import { apiPort, claimPort, portTaken } from './ports.ts';
@@ -103,6 +105,21 @@ export async function up(
     own.write,
     api.note,
   );
+
+  if (replicasNamed.some(({ labels, kvEvents }) => kvEvents !== undefined || namesKvEvents(labels))) {
+    await startKvIndex(
+      {
+        job: { host: '127.0.0.1', instance: 'kv-index-1', adminKey },
+        memory,
+        address: place.kind === 'nats' ? place.address('kv', 'kv-index-1') : undefined,
+      },
+      progress,
+      stack,
+      home.path('logs', 'kv-index.log'),
+      report,
+      own.write,
+    );
+  }
 
   // Before the gateway, so that it is closed after the gateway has drained.
   if (compat === 'aibrix' && port !== aibrixPort) {
@@ -228,6 +245,9 @@ export async function up(
   );
   if (place.kind === 'memory') write(warning(place.advice));
 }
+
+const namesKvEvents = (labels: Readonly<Record<string, string>>): boolean =>
+  labels[kvLabels.endpoint] !== undefined || labels[kvLabels.aibrix] === 'true';
 
 /** A path as it can be typed here. */
 function shortest(folder: string): string {

@@ -65,11 +65,32 @@ export function uncachedTokens(context: PickContext, among = context.keep): Floa
   return out;
 }
 
+/** What it costs to bring a cached block onto the device, ms. */
+export interface LoadCosts {
+  readonly hostBlockMs: number;
+  readonly storageBlockMs: number;
+}
+
+const noLoad: LoadCosts = { hostBlockMs: 0, storageBlockMs: 0 };
+
+/** Where it is known of each on which medium its blocks are. Where depths are guessed nobody says, which is nothing to note. */
+function loadsKnown({ candidates, request }: PickContext, among: Uint8Array): boolean {
+  if (request.prefixBlocks === 0) return false;
+  const depth = candidates.values('prefixBlocks');
+  const host = candidates.values('hostBlocks');
+  const storage = candidates.values('storageBlocks');
+  for (let i = 0; i < candidates.count; i++) {
+    if (among[i] === 0) continue;
+    if (Number.isNaN(depth[i]) || Number.isNaN(host[i]) || Number.isNaN(storage[i])) return false;
+  }
+  return true;
+}
+
 /**
  * TTFT and TPOT of the request on each candidate by the latency models in the table. Undefined, with a note, where the load or the
  * model of one kept candidate is unknown: none is then compared by predictions.
  */
-export function predict(context: PickContext, among = context.keep): Prediction | undefined {
+export function predict(context: PickContext, among = context.keep, load = noLoad): Prediction | undefined {
   if (!allKnown(context, 'prefillTokens', Infinity, among)) return undefined;
   if (!allKnown(context, 'decoding', Infinity, among)) return undefined;
   for (const column of coefficients) if (!allKnown(context, column, Infinity, among)) return undefined;
@@ -83,10 +104,14 @@ export function predict(context: PickContext, among = context.keep): Prediction 
   const tpotBase = candidates.values('tpotBaseMs');
   const tpotPerDecoding = candidates.values('tpotPerDecodingMs');
   const { ttftMs, tpotMs } = room;
+  const loads = load !== noLoad && loadsKnown(context, among);
+  const host = candidates.values('hostBlocks');
+  const storage = candidates.values('storageBlocks');
   for (let i = 0; i < candidates.count; i++) {
     const tokens = (ahead[i] as number) + (uncached[i] as number);
     const batch = decoding[i] as number;
     ttftMs[i] = (base[i] as number) + ((perKToken[i] as number) * tokens) / 1000 + (perDecoding[i] as number) * batch;
+    if (loads) ttftMs[i]! += load.hostBlockMs * (host[i] as number) + load.storageBlockMs * (storage[i] as number);
     tpotMs[i] = (tpotBase[i] as number) + (tpotPerDecoding[i] as number) * (batch + 1);
   }
   return room;

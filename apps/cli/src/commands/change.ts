@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { ApplyAnswer, ListAnswer, RebuildLine, ReceiptAnswer, RedriveAnswer } from '#libs/domain/diag';
 import { CodedError, errorText } from '#libs/kernel';
+import type { KvReplicas } from '../render/kv.ts';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -30,8 +31,20 @@ const replicaChange =
         ? await api.json<ReceiptAnswer>(replicaPath(id), { method: 'DELETE', body: reasonOf(flags) })
         : await api.json<ReceiptAnswer>(`${replicaPath(id)}/${action}`, { method: 'POST', body: reasonOf(flags) });
     await cli.answer(receipt, (layout) => renderReceipt(`replica ${id} ${done}`, receipt, layout));
+    if (action === 'drain') await noteOnlyThere(cli, id);
     return exitCodes.ok;
   };
+
+/** What is lost with the replica, where its engine tells. Where nobody knows nothing is said: the drain is done all the same. */
+async function noteOnlyThere(cli: Cli, id: string): Promise<void> {
+  const api = await cli.api();
+  const answer = await api
+    .json<KvReplicas>('/api/v1/kv/replicas', { query: { replica: id } })
+    .catch(() => ({ replicas: [] }));
+  const [kv] = answer.replicas;
+  if (kv === undefined || kv.onlyThere === 0) return;
+  cli.note(`${kv.onlyThere} of its ${kv.blocks} KV blocks are nowhere else${kv.exact ? '' : ', as far as is known'}`);
+}
 
 async function fileText(cli: Cli, file: string): Promise<string> {
   if (file === '-') return await cli.io.input();

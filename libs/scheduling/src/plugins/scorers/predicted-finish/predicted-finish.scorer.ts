@@ -47,6 +47,9 @@ function adaptersKnown({ candidates, keep, notes }: PickContext): boolean {
   return known > 0 && known === kept;
 }
 
+/** Reused: picks are synchronous. */
+const costs = { hostBlockMs: 0, storageBlockMs: 0 };
+
 const warmthMin = 0.05;
 
 export const predictedFinish: Scorer = {
@@ -54,7 +57,7 @@ export const predictedFinish: Scorer = {
   type: 'predicted-finish',
   version: 1,
   stability: 'experimental',
-  reads: ['inflight', 'warmth', 'adapterResident', ...predictionReads],
+  reads: ['inflight', 'warmth', 'adapterResident', 'hostBlocks', 'storageBlocks', ...predictionReads],
   params: paramsOf('predicted-finish', {
     outputTokens: { default: 200, min: 0, max: 1_000_000 },
     decodeWeight: { default: 0.1, min: 0, max: 100 },
@@ -62,11 +65,15 @@ export const predictedFinish: Scorer = {
     pressureHalfMs: { default: 2_000, min: 1, max: 3_600_000 },
     tokensPerRequest: { default: 50, min: 0, max: 100_000 },
     adapterLoadMs: { default: 300, min: 0, max: 3_600_000 },
+    hostBlockMs: { default: 0.1, min: 0, max: 1_000 },
+    storageBlockMs: { default: 1, min: 0, max: 10_000 },
   }),
   /** Least predicted time to the first token, with a share of the rest and of the time that others lose by it, scores 1; most 0. */
   score(context, params, out) {
     const { candidates } = context;
-    const prediction = predict(context);
+    costs.hostBlockMs = params['hostBlockMs'] as number;
+    costs.storageBlockMs = params['storageBlockMs'] as number;
+    const prediction = predict(context, context.keep, costs);
     if (prediction === undefined) {
       if (!writeTokens(context, params['tokensPerRequest'] as number, out)) writeLoads(context, out);
       scoreLeast(context, out);

@@ -49,6 +49,21 @@ test('under pressure a long prompt keeps away from where many decode', () => {
   expect(score(predictedFinish, { rows: [many, queue(4_000)], request: short }).scores).toEqual([1, 0]);
 });
 
+test('blocks that are to be brought from host memory or storage cost their way', () => {
+  const on = (hostBlocks: number, storageBlocks: number): Row => ({
+    ...idle,
+    prefixBlocks: 10,
+    hostBlocks,
+    storageBlocks,
+  });
+  const params = { hostBlockMs: 1, storageBlockMs: 5, decodeWeight: 0 };
+  const rows = [on(0, 0), on(10, 0), on(0, 10)];
+  expect(score(predictedFinish, { rows, request, params }).scores).toEqual(close(spreadOf(0, 10, 50)));
+  // Where the medium of one is unknown none pays.
+  const partly = [on(0, 0), on(10, Number.NaN)];
+  expect(score(predictedFinish, { rows: partly, request, params }).scores).toEqual([1, 1]);
+});
+
 test('an adapter that is to be loaded first costs its load', () => {
   const [here, away]: Row[] = [
     { ...idle, adapterResident: 1 },
