@@ -43,12 +43,25 @@ export class Holdings {
   /** Looks at where hashes stand or would, so that the memory is at hand when each is found: misses that do not wait for each other. */
   touch(words: Uint32Array, from: number, to: number): number {
     const entries = this.#entries;
+    const mask = this.#mask;
     let seen = 0;
     for (let i = from * 2, end = to * 2; i < end; i += 2) {
       const home = this.#home(words[i] as number, words[i + 1] as number);
-      seen ^= entries[home * entryWords] as number;
+      // The next entries often lie on the next line.
+      seen ^= (entries[home * entryWords] as number) ^ (entries[((home + 2) & mask) * entryWords] as number);
     }
     return seen;
+  }
+
+  is(at: number, low: number, high: number, tag: number): boolean {
+    const entries = this.#entries;
+    const word = at * entryWords;
+    return (
+      entries[word] === (low | 0) &&
+      entries[word + 1] === (high | 0) &&
+      entries[word + 2] !== none &&
+      (entries[word + 3] as number) >>> 16 === tag
+    );
   }
 
   row(at: number): number {
@@ -61,7 +74,7 @@ export class Holdings {
 
   /** What is not there yet. */
   add(low: number, high: number, tag: number, row: number, count = 1): void {
-    if (this.size >= (this.#mask + 1) * 0.75) this.#grow();
+    if (this.size >= (this.#mask + 1) * 0.5) this.#grow();
     this.#place(low | 0, high | 0, row, (tag << 16) | count);
     this.size++;
   }

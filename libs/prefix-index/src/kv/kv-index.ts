@@ -32,6 +32,8 @@ export class KvIndex implements PrefixMatcher {
   #holdings = 0;
   readonly #options: Required<KvIndexOptions>;
   readonly #walk: PrefixWalk;
+  /** Where the blocks of one event stand. */
+  readonly #found = new Int32Array(kvLimits.blocksAtOnce);
   /** What looks ahead saw: nothing reads it, but a look whose outcome goes nowhere may be left out by a compiler. */
   touched = 0;
   /** Blocks that found no room: the index claims less than there is, never more. */
@@ -166,18 +168,24 @@ export class KvIndex implements PrefixMatcher {
   dropRun(holder: Holder, words: Uint32Array, medium: Medium, group: number): { copies: number; unknown: number } {
     const { holdings } = holder;
     const tag = tagOf(medium, group);
+    const found = this.#found;
     let copies = 0;
     let unknown = 0;
     const blocks = words.length >> 1;
     for (let from = 0; from < blocks; from += kvLimits.blocksAtOnce) {
       const to = Math.min(blocks, from + kvLimits.blocksAtOnce);
-      this.touched ^= holdings.touch(words, from, to);
+      let touched = holdings.touch(words, from, to);
       for (let i = from; i < to; i++) {
         const at = holdings.find(words[i * 2] as number, words[i * 2 + 1] as number, tag);
-        if (at !== none) this.touched ^= this.#table.touchRow(holdings.row(at));
+        found[i - from] = at;
+        if (at !== none) touched ^= this.#table.touchRow(holdings.row(at));
       }
+      this.touched ^= touched;
       for (let i = from; i < to; i++) {
-        const at = holdings.find(words[i * 2] as number, words[i * 2 + 1] as number, tag);
+        // Removals before it may have moved it.
+        const [low, high] = [words[i * 2] as number, words[i * 2 + 1] as number];
+        let at = found[i - from] as number;
+        if (at !== none && !holdings.is(at, low, high, tag)) at = holdings.find(low, high, tag);
         if (at === none) unknown++;
         else if (!this.#dropAt(holder, at, medium, group)) copies++;
       }

@@ -213,6 +213,12 @@ describe('KvIndex', () => {
     const asked = hashTokens({ model }, tokens, blockSize);
     expect([...index.match(asked, many)]).toEqual(many.map((_, i) => (i + 1) * 20));
     expect(index.size).toBe(3000);
+    // More than is looked ahead at once, in the order of the tail first, some of it twice.
+    const tail = hashes.slice(2500).toReversed();
+    const removed = { type: 'BlockRemoved', blockHashes: [...tail, ...tail.slice(0, 7)], medium: 'GPU', groupIdx: 0 };
+    identity.apply(index.holder('m149'), model, removed as CacheEvent);
+    expect([index.match(asked, ['m149', 'm148'])[0], index.size]).toEqual([2500, 2980]);
+    expect(identity.counts.unknownRemovals).toBe(7);
     for (const id of many.slice(1)) index.forgetReplica(id);
     expect([index.size, index.holdings]).toEqual([20, 20]);
     expect(index.match(asked, many.slice(0, 2))).toEqual(Float64Array.of(20, 0));
