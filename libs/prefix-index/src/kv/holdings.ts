@@ -11,7 +11,8 @@ const entryWords = 4;
 /**
  * What one engine says it holds: its own hash of a block, medium and group → the block's row. The engine's hash is good for its
  * removals and parents and nothing else. 64 bits of it are kept, and how often it was stored: an engine that computed one block
- * twice removes it twice. 16 bytes and slack for each, side by side, so that one look at memory serves.
+ * twice removes it twice. 16 bytes each, side by side, so that one look at memory serves; half full at most, as runs of full places cost
+ * more time than the room saves.
  */
 export class Holdings {
   #entries = new Int32Array(roomMin * entryWords).fill(none);
