@@ -283,13 +283,17 @@ describe('each command asks what the API takes, and answers what it said', () =>
       contentHash: 'h',
       dryRun: false,
       unchanged: 1,
+      leftAlone: ['cors'],
       correlationId: 'a',
       changes: [{ what: '+ replica r9', seq: 12, commitId: 'c12' }],
     };
     api.replies = { 'POST /api/v1/apply': { json: answer } };
     const file = home.path('lintel.yaml');
     await writeFile(file, 'replicas: []\n');
-    expect(await ask('apply', '-f', file)).toMatchObject({ code: 0, out: expect.stringContaining('✓ + replica r9') });
+    expect(await ask('apply', '-f', file)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/✓ \+ replica r9[^]*Left alone: cors\./),
+    });
     expect(last()).toMatchObject({
       url: '/api/v1/apply?file=lintel.yaml',
       contentType: 'application/yaml',

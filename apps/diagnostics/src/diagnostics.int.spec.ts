@@ -146,7 +146,9 @@ describe('apply', () => {
     expect(page.commits[5].events[0]).toMatchObject({ type: 'ConfigurationApplied', data: { source: 'apply' } });
 
     const again = await api.post('/api/v1/apply', document);
-    expect(again).toMatchObject({ unchanged: 5, changes: [] });
+    expect(again).toMatchObject({ unchanged: 5, changes: [], leftAlone: [] });
+    const own = await api.post('/api/v1/apply', 'port: 8080\ncors: { origins: ["*"] }\n');
+    expect(own).toMatchObject({ changes: [], leftAlone: ['port', 'cors'] });
     expect((await api.get('/api/v1/log')).lastSeq).toBe(6);
   });
 

@@ -5,7 +5,7 @@ import {
   type DesiredConfiguration,
   type LintelConfig,
   contentHash,
-  edgeNames,
+  changedSettings,
   loadConfig,
   watchConfig,
 } from '#libs/nest-kit';
@@ -33,9 +33,6 @@ interface Target {
   ): Promise<readonly string[]>;
 }
 
-/** Settings of the process itself: a running one keeps what it was started with. */
-const needsRestart = ['host', 'port', 'open', 'compat', ...edgeNames] as const;
-
 /** Brings the file's content, with what the flags add to it, into the gateway; again whenever the file changes. */
 export class Configuration {
   #applying: Promise<unknown> = Promise.resolve();
@@ -58,9 +55,7 @@ export class Configuration {
     if (file === undefined) return { stop: () => {} };
     return watchConfig(file.file, file.contentHash, timers, {
       changed: (config, hash) => {
-        const restart = needsRestart.filter(
-          (name) => JSON.stringify(config[name]) !== JSON.stringify(file.config[name]),
-        );
+        const restart = changedSettings(config, file.config);
         if (restart.length > 0)
           this.report(`${file.file}: ${restart.join(', ')} changed: takes effect at the next start`);
         // One after another: the order in which contents were saved is the order in which they are applied.

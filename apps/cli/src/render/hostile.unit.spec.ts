@@ -178,6 +178,7 @@ function everything(text: string): string[] {
         contentHash: 'h',
         dryRun: false,
         unchanged: 0,
+        leftAlone: [],
         correlationId: 'c',
         changes: [{ what: 'w', seq: 1, commitId: 'c' }],
       }),

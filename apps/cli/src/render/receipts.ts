@@ -10,16 +10,24 @@ export function renderReceipt(what: string, { changed, seq, commitId }: ReceiptA
 }
 
 export function renderApply(answer: ApplyAnswer, dryRun: boolean, { paint }: Layout): string {
-  const { changes, unchanged } = answer;
+  const { changes, unchanged, leftAlone } = answer;
+  const left =
+    leftAlone.length === 0
+      ? []
+      : [
+          paint.yellow(
+            `Left alone: ${leftAlone.join(', ')}. Each gateway reads them from its own file when it starts.`,
+          ),
+        ];
   const same = unchanged === 0 ? '' : ` ${plural(unchanged, 'entry is', 'entries are')} already so.`;
-  if (changes.length === 0) return `Nothing to change.${same}`;
+  if (changes.length === 0) return [`Nothing to change.${same}`, ...left].join('\n');
   const lines = changes.map(({ what, seq, commitId }) =>
     dryRun ? `  ${clean(what)}` : `  ${paint.green('✓')} ${clean(what)}  ${paint.dim(clean(`#${seq} ${commitId}`))}`,
   );
   const title = dryRun
     ? paint.bold(`${plural(changes.length, 'change')} would be made; nothing was written.${same}`)
     : paint.bold(`${plural(changes.length, 'change')} made.${same}`);
-  return [title, ...lines].join('\n');
+  return [title, ...lines, ...left].join('\n');
 }
 
 export function renderKey(what: string, answer: ReceiptAnswer & { readonly key: string }, layout: Layout): string {

@@ -532,6 +532,7 @@ describe('receipts, status, errors', () => {
       durability: 'disk',
       contentHash: 'x',
       unchanged: 2,
+      leftAlone: ['cors'],
       dryRun: true,
       correlationId: 'a',
       changes: [{ what: 'replica r3 added', seq: 0, commitId: '' }],
@@ -539,6 +540,7 @@ describe('receipts, status, errors', () => {
     expect(lines(renderApply(answer, true, plainLayout))).toEqual([
       '1 change would be made; nothing was written. 2 entries are already so.',
       '  replica r3 added',
+      'Left alone: cors. Each gateway reads them from its own file when it starts.',
     ]);
   });
 

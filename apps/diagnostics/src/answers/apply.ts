@@ -7,7 +7,7 @@ import { subjects } from '#libs/contracts';
 import { sha256Hex } from '#libs/event-log';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
 import type { DesiredConfiguration } from '#libs/nest-kit';
-import { contentHash, desiredOf, parseConfig } from '#libs/nest-kit';
+import { changedSettings, contentHash, desiredOf, parseConfig } from '#libs/nest-kit';
 import type { Core } from '../core.ts';
 import type { Asked } from './commands.ts';
 import { command } from './commands.ts';
@@ -31,7 +31,8 @@ const source = 'apply';
  * whose plan is refused, changes nothing. @throws CONFIG_INVALID with the lines · what a decider refuses with · BUS_NO_RESPONDER
  */
 export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAnswer> {
-  const desired = desiredOf(parseConfig(options.text, options.file), source);
+  const config = parseConfig(options.text, options.file);
+  const desired = desiredOf(config, source);
   const hash = contentHash(options.text);
   // Planned on everything that is decided by now.
   const { state } = await core.fold.at(await core.broker.log.lastSeq());
@@ -47,6 +48,7 @@ export async function apply(core: Core, options: ApplyOptions): Promise<ApplyAns
     contentHash: hash,
     dryRun: options.dryRun,
     unchanged: wantedCount(desired) - plan.filter(({ change }) => !change.startsWith('-')).length,
+    leftAlone: changedSettings(config, parseConfig('', options.file)),
     correlationId,
   };
   if (options.dryRun) {

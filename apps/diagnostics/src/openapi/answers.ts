@@ -165,6 +165,7 @@ export const applyAnswer = z.looseObject({
   contentHash: z.string(),
   dryRun: z.boolean(),
   unchanged: z.number().int(),
+  leftAlone: z.array(z.string()).readonly(),
   changes: z.array(z.looseObject({ what: z.string(), seq: count, commitId: z.string() })).readonly(),
   correlationId: z.string(),
 }) satisfies z.ZodType<ApplyAnswer>;

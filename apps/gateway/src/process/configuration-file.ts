@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import type { Timers } from '#libs/kernel';
 import { CodedError, errorCode, errorText } from '#libs/kernel';
 import type { DesiredConfiguration, LintelConfig } from '#libs/nest-kit';
-import { contentHash, desiredOf, edgeNames, loadConfig, parseConfig, watchConfig } from '#libs/nest-kit';
+import { contentHash, desiredOf, changedSettings, loadConfig, parseConfig, watchConfig } from '#libs/nest-kit';
 
 export interface LoadedConfiguration {
   readonly config: LintelConfig;
@@ -29,9 +29,6 @@ export interface Say {
 
 /** While the log is away, the newest content is tried again after this. */
 const applyAgainMs = 5_000;
-
-/** Settings of the process itself: a running one keeps what it was started with. */
-const needsRestart = ['host', 'port', 'open', 'compat', ...edgeNames] as const;
 
 /**
  * Keeps what the gateway was told equal to the file: applies it, watches it, applies each valid edit in the order of saving. An invalid
@@ -70,9 +67,7 @@ export class ConfigurationFile {
   }
 
   #changed(loaded: LoadedConfiguration): void {
-    const restart = needsRestart.filter(
-      (name) => JSON.stringify(loaded.config[name]) !== JSON.stringify(this.loaded.config[name]),
-    );
+    const restart = changedSettings(loaded.config, this.loaded.config);
     if (restart.length > 0) this.say.warn(`${this.file}: ${restart.join(', ')} takes effect at the next start`);
     this.#wanted = loaded;
     void this.#keepApplying();

@@ -121,6 +121,8 @@ export interface ApplyAnswer extends Durable {
   readonly dryRun: boolean;
   /** Replicas, policies, tenants and keys of the document that are so already. */
   readonly unchanged: number;
+  /** Named in the document, but read by each gateway from its own file at its start. */
+  readonly leftAlone: readonly string[];
   readonly changes: readonly { readonly what: string; readonly seq: number; readonly commitId: string }[];
   /** Stands in each commit of this application. */
   readonly correlationId: string;

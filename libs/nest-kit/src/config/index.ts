@@ -1,6 +1,7 @@
 export type { DesiredConfiguration, DesiredTenantConfig } from './desired.ts';
 export { desiredOf } from './desired.ts';
 export type { EdgeConfig } from './edge-schema.ts';
+export { changedSettings } from './process-settings.ts';
 export { edgeConfigOf, edgeNames } from './edge-schema.ts';
 export { loadConfig, parseConfig } from './load.ts';
 export type { ConfigProblem } from './problem-list.ts';
