@@ -195,7 +195,8 @@ export function summary(groups, policy) {
     const cells = judged.flatMap(([, name, more]) => {
       const { other, by, pairs } = bestOther(row, group.rows, name, more);
       const digits = name === 'good' ? 1 : 0;
-      const mark = asGood(row, group.rows, name, more) ? ' *' : '';
+      const told = compared(row, group.rows).length > 0;
+      const mark = told ? (asGood(row, group.rows, name, more) ? ' *' : '') : ' ?';
       return [
         `${row[name].mean.toFixed(digits)}${mark}`,
         other.strategy,

@@ -204,7 +204,7 @@ if (values.write) {
   });
   const text = [
     '± is the 95 % confidence interval of the mean, in brackets the number of seeds, or of pairs where there are fewer. Times in ms.',
-    '\\* nobody is better by more than the noise of their pairs.',
+    '\\* nobody is better by more than the noise of their pairs; ? one pair, which tells nothing.',
     ...(strategies.includes('lintel') ? [summary(groups, 'lintel')] : []),
     ...pictures,
     daggers.join('\n'),
