@@ -8,7 +8,7 @@ import type { TokensLimits } from './limits.ts';
 /** The tokens that an engine makes of a request; undefined where none can be asked. @throws where it answers otherwise */
 export type EngineTokens = (model: string, path: string, body: Buffer) => Promise<readonly number[] | undefined>;
 
-/** Asks an engine of the model that offers it: `/tokenize` for a text, `…/render` for a conversation. */
+/** Asks the `/tokenize` of an engine of the model that has it (vLLM's `…/render` is off unless it was started for it). */
 export function engineTokens(
   fleet: Fleet,
   timers: Timers,
@@ -30,25 +30,24 @@ export function engineTokens(
       .replicasFor(model)
       ?.find((each) => each.provider === undefined && each.routability() === 'ready');
     if (replica === undefined) return undefined;
-    const chat = path === '/v1/chat/completions';
     const abort = new AbortController();
     const late = timers.after(limits.checkMsMax, () => abort.abort(new Error(`no answer in ${limits.checkMsMax} ms`)));
     try {
       const answer = await agentOf(replica).request({
         origin: replica.origin,
-        path: chat ? `${path}/render` : '/tokenize',
+        path: '/tokenize',
         method: 'POST',
         headers: {
           'content-type': 'application/json',
           ...(replica.credential === undefined ? {} : { authorization: `Bearer ${replica.credential}` }),
         },
-        body: chat ? body : textOf(body),
+        body: path === '/v1/chat/completions' ? chatOf(body) : textOf(body),
         signal: abort.signal,
       });
       const text = await answer.body.text();
       if (answer.statusCode === 404 || answer.statusCode === 405) return undefined;
-      const parsed = (answer.statusCode === 200 ? JSON.parse(text) : {}) as { token_ids?: unknown; tokens?: unknown };
-      const tokens = chat ? parsed.token_ids : parsed.tokens;
+      const parsed = (answer.statusCode === 200 ? JSON.parse(text) : {}) as { tokens?: unknown };
+      const { tokens } = parsed;
       if (Array.isArray(tokens)) return tokens as readonly number[];
       throw new CodedError('ENGINE_TOKENS', `${replica.id} answered ${answer.statusCode} and no tokens`);
     } finally {
@@ -59,6 +58,24 @@ export function engineTokens(
     await Promise.all([...agents.values()].map((agent) => agent.destroy()));
   };
   return { ask, stop };
+}
+
+/** A conversation as /tokenize takes it: what it has no field for goes in as arguments of the template, as chat does it. */
+function chatOf(body: Buffer): string {
+  const {
+    documents,
+    reasoning_effort: effort,
+    chat_template_kwargs: given,
+    ...rest
+  } = JSON.parse(body.toString('utf8')) as Record<string, unknown>;
+  const thinking = effort === undefined || effort === null ? {} : { enable_thinking: effort !== 'none' };
+  const kwargs = {
+    ...thinking,
+    ...(given as object | null | undefined),
+    ...(documents === undefined || documents === null ? {} : { documents }),
+    ...(effort === undefined || effort === null ? {} : { reasoning_effort: effort }),
+  };
+  return JSON.stringify({ ...rest, chat_template_kwargs: kwargs });
 }
 
 /** The one prompt of a completion or embedding, as /tokenize takes it. */

@@ -143,10 +143,10 @@ export class ModelTokens implements TokensOf {
     if (tokenizer?.isGiven(path, copy.toString('utf8')) === true) return; // the client's own ids
     model.checking = true;
     model.known = 0;
+    model.checked++; // asked in vain counts, too: who has no /tokenize is not asked each time
     engine(name, path, copy)
       .then((theirs) => {
         if (theirs === undefined) return this.#count(name, 'unchecked');
-        model.checked++;
         if (theirs.length === tokens.length && tokens.every((token, at) => token === theirs[at])) {
           return this.#count(name, 'agreed');
         }
