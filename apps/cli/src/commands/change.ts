@@ -26,24 +26,25 @@ const replicaChange =
   (action: 'drain' | 'resume' | 'remove', done: string): Handler =>
   async (cli, [id = ''], flags) => {
     const api = await cli.api();
+    const lost = action === 'drain' ? await onlyThere(cli, id) : undefined;
     const receipt =
       action === 'remove'
         ? await api.json<ReceiptAnswer>(replicaPath(id), { method: 'DELETE', body: reasonOf(flags) })
         : await api.json<ReceiptAnswer>(`${replicaPath(id)}/${action}`, { method: 'POST', body: reasonOf(flags) });
     await cli.answer(receipt, (layout) => renderReceipt(`replica ${id} ${done}`, receipt, layout));
-    if (action === 'drain') await noteOnlyThere(cli, id);
+    if (lost !== undefined) cli.note(lost);
     return exitCodes.ok;
   };
 
 /** What is lost with the replica, where its engine tells. Where nobody knows nothing is said: the drain is done all the same. */
-async function noteOnlyThere(cli: Cli, id: string): Promise<void> {
+async function onlyThere(cli: Cli, id: string): Promise<string | undefined> {
   const api = await cli.api();
   const answer = await api
     .json<KvReplicas>('/api/v1/kv/replicas', { query: { replica: id } })
     .catch(() => ({ replicas: [] }));
   const [kv] = answer.replicas;
-  if (kv === undefined || kv.onlyThere === 0) return;
-  cli.note(`${kv.onlyThere} of its ${kv.blocks} KV blocks are nowhere else${kv.exact ? '' : ', as far as is known'}`);
+  if (kv === undefined || kv.onlyThere === 0) return undefined;
+  return `${kv.onlyThere} of its ${kv.blocks} KV blocks are nowhere else${kv.exact ? '' : ', as far as is known'}`;
 }
 
 async function fileText(cli: Cli, file: string): Promise<string> {
