@@ -31,6 +31,8 @@ interface Target {
     desired: DesiredConfiguration,
     from: { readonly source: string; readonly contentHash: string },
   ): Promise<readonly string[]>;
+  /** Files of this machine: not on the log, and so not part of what is applied. */
+  tokenize?(tokenizers: LintelConfig['tokenizers']): Promise<void>;
 }
 
 /** Brings the file's content, with what the flags add to it, into the gateway; again whenever the file changes. */
@@ -62,6 +64,7 @@ export class Configuration {
         this.#applying = this.#applying.then(async () => {
           try {
             const lines = await this.#apply(config, hash);
+            await this.target.tokenize?.(config.tokenizers);
             this.report(`${file.file} applied: ${lines.length === 0 ? 'nothing changes' : lines.join('; ')}`);
           } catch (error) {
             const advice = error instanceof CodedError && error.advice !== undefined ? ` ${error.advice}` : '';

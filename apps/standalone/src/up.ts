@@ -158,6 +158,7 @@ export async function up(
         environment,
         ...(workers === 1 ? {} : shares),
         edge,
+        tokenizers: given?.config.tokenizers,
       }).catch((error: unknown) => {
         throw portTaken(error, port, '--port');
       });
