@@ -146,6 +146,8 @@ function misbehave(socket: Socket, held: Map<Socket, string>, data: string): voi
     socket.write(answer.slice(0, cut), 'latin1');
     socket.write(answer.slice(cut), 'latin1');
   }
+  // What is still to come of the request must not be taken for a part of the next one on the connection.
+  if (!whole) socket.end();
 }
 
 /** One connection with a few requests on it. Gives what came back. */
