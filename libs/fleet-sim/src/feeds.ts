@@ -74,6 +74,9 @@ export const standardFeeds = (): FeedSet => ({
       value: ({ inflight, inflightElsewhere }) => inflight + inflightElsewhere,
       ageMs: ({ elsewhereAgeMs }) => elsewhereAgeMs,
     },
+    // Engines keep KV on the device alone.
+    hostBlocks: own(() => 0),
+    storageBlocks: own(() => 0),
     // Workloads name no adapters.
     adapterResident: own(() => Number.NaN),
     warmth: own(() => 1),
