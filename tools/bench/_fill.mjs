@@ -97,6 +97,8 @@ export async function recordSource(candidates = 3) {
     maxTokens: 256,
     sessionHash: 7,
     prefixBlocks: 6,
+    sloTtftMs: 0,
+    sloTpotMs: 0,
   };
   const ids = Array.from({ length: candidates }, (_, index) => `replica-${index}`);
   const table = new CandidateTable();

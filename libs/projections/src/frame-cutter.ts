@@ -280,6 +280,9 @@ class FrameCutter {
       case (65 << 3) | Wire.Bytes:
         facts.projectId = this.#text(65);
         return;
+      case (90 << 3) | Wire.Bytes:
+        this.#text(90);
+        return;
       case (66 << 3) | Wire.Bytes:
         facts.userId = this.#text(66);
         return;
@@ -306,7 +309,7 @@ class FrameCutter {
     while (this.#at < end) {
       const tag = this.#varint();
       if (tag === ((5 << 3) | Wire.Fixed32)) this.#at += 4;
-      else if ((tag & 7) === Wire.Varint && tag >> 3 >= 1 && tag >> 3 <= 6) this.#varint();
+      else if ((tag & 7) === Wire.Varint && tag >> 3 >= 1 && tag >> 3 <= 8) this.#varint();
       else throw unusual;
     }
     if (this.#at !== end) throw unusual;
@@ -358,6 +361,8 @@ class FrameCutter {
       }
       if (tag === ((2 << 3) | Wire.Fixed32)) this.#at += 4;
       else if (tag === ((10 << 3) | Wire.Varint) || tag === ((45 << 3) | Wire.Varint)) this.#varint();
+      else if (tag === ((70 << 3) | Wire.Varint) || tag === ((71 << 3) | Wire.Varint)) this.#varint();
+      else if (tag === ((72 << 3) | Wire.Bytes)) this.#textUncached(end);
       else if (tag === ((4 << 3) | Wire.Bytes) || tag === ((11 << 3) | Wire.Bytes)) this.#textUncached(end);
       else if (before >= 5 && before <= 9 && (tag & 7) === Wire.Bytes) this.#packed(before, this.#span(end));
       else throw unusual;
@@ -400,7 +405,8 @@ class FrameCutter {
       else if (tag === ((45 << 3) | Wire.Varint)) role = this.#varint();
       else if (tag === ((3 << 3) | Wire.Fixed64) || tag === ((5 << 3) | Wire.Fixed64)) this.#at += 8;
       else if (tag === ((2 << 3) | Wire.Varint) || tag === ((7 << 3) | Wire.Varint)) this.#varint();
-      else if (tag === ((8 << 3) | Wire.Bytes)) this.#textUncached(end);
+      else if (tag >= 55 << 3 && tag <= 57 << 3 && (tag & 7) === Wire.Varint) this.#varint();
+      else if (tag === ((8 << 3) | Wire.Bytes) || tag === ((85 << 3) | Wire.Bytes)) this.#textUncached(end);
       else throw unusual;
     }
     if (this.#at !== end) throw unusual;

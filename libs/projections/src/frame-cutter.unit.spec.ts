@@ -31,6 +31,9 @@ const frames = fc
       chosen: uint,
       notes: list(text),
       partner: uint,
+      prefixSource: fc.nat(2),
+      prefixBlockTokens: uint,
+      prefixDegraded: text,
     });
     const attempt = fc.record({
       replica,
@@ -42,6 +45,10 @@ const frames = fc
       httpStatus: uint,
       error: text,
       role: fc.nat(3),
+      hedge: fc.boolean(),
+      continues: fc.boolean(),
+      continuedTokens: uint,
+      sentAs: text,
     });
     const record = fc.record({
       requestId: text,
@@ -54,7 +61,14 @@ const frames = fc
       adapter: text,
       stream: fc.boolean(),
       features: fc.option(
-        fc.record({ bodyBytes: uint, promptTokens: uint, promptTokensExact: fc.boolean(), sessionHash: fc.nat() }),
+        fc.record({
+          bodyBytes: uint,
+          promptTokens: uint,
+          promptTokensExact: fc.boolean(),
+          sessionHash: fc.nat(),
+          sloTtftMs: uint,
+          sloTpotMs: uint,
+        }),
         { nil: undefined },
       ),
       handover: fc.option(fc.record({ connector: text, prefillMs: number, transferMs: number, tokens: uint }), {
@@ -76,6 +90,7 @@ const frames = fc
       traceparent: text,
       heads: fc.dictionary(text, number, { maxKeys: 3, noNullPrototype: true }),
       errorMessage: text,
+      clientAddress: text,
       profile: text,
       modelChoice: fc.option(
         fc.record({
