@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import pg from 'pg';
 import type { Environment } from '#libs/kernel';
 import { systemEnvironment } from '#libs/kernel';
@@ -84,6 +85,28 @@ export class Database {
       return (await this.pool.query<R>({ text, values, ...(name === undefined ? {} : { name }) })).rows;
     } catch (error) {
       throw databaseError(error);
+    }
+  }
+
+  /** One statement; `sent` is called when the last byte of it has left. Errors as the driver says them. */
+  async send<R extends pg.QueryResultRow>(statement: pg.QueryConfig, sent?: () => void): Promise<pg.QueryResult<R>> {
+    const client = await this.pool.connect();
+    let broken: Error | undefined;
+    const onError = (error: Error): void => void (broken = error);
+    client.on('error', onError);
+    try {
+      const answer = client.query<R>(statement);
+      const { stream } = (client as unknown as { connection: { stream: Duplex } }).connection;
+      if (stream.writableNeedDrain && sent !== undefined) stream.once('drain', sent);
+      else sent?.();
+      return await answer;
+    } catch (error) {
+      broken = error as Error;
+      throw error;
+    } finally {
+      client.off('error', onError);
+      // As the pool does it: after an error the connection is not used again.
+      client.release(broken);
     }
   }
 

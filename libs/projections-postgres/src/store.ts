@@ -36,6 +36,11 @@ const swapPollMs = 10;
 /** Once more for rows that are there, once more for a partition that is gone. */
 const moveAttemptsMax = 2;
 
+interface Prepared {
+  readonly encoded: readonly EncodedGroup[];
+  readonly sent: PromiseWithResolvers<void>;
+}
+
 export interface PostgresProjectionStoreOptions {
   /** Opens the build beside the live one, made when there is none. Default: the live one. */
   readonly building?: boolean;
@@ -45,7 +50,7 @@ export class PostgresProjectionStore implements ProjectionStore {
   readonly #database: Database;
   readonly #partitions: Partitions;
   readonly #building: boolean;
-  readonly #prepared = new WeakMap<Changes, readonly EncodedGroup[]>();
+  readonly #prepared = new WeakMap<Changes, Prepared>();
 
   constructor(database: Database, options: PostgresProjectionStoreOptions = {}) {
     this.#database = database;
@@ -146,18 +151,36 @@ export class PostgresProjectionStore implements ProjectionStore {
   }
 
   prepare(changes: Changes): void {
-    this.#prepared.set(changes, encodeChanges(changes));
+    this.#prepared.set(changes, { encoded: encodeChanges(changes), sent: Promise.withResolvers() });
+  }
+
+  sent(changes: Changes): Promise<void> | undefined {
+    return this.#prepared.get(changes)?.sent.promise;
   }
 
   async move(generation: Generation, move: Move): Promise<'moved' | 'fenced'> {
     const schema = schemaName(generation.name, generation.version, generation.generation);
-    const encoded = this.#prepared.get(move.changes);
+    const prepared = this.#prepared.get(move.changes);
+    try {
+      return await this.#move(schema, generation, move, prepared);
+    } finally {
+      prepared?.sent.resolve();
+    }
+  }
+
+  async #move(
+    schema: string,
+    generation: Generation,
+    move: Move,
+    prepared: Prepared | undefined,
+  ): Promise<'moved' | 'fenced'> {
+    const encoded = prepared?.encoded;
     let overwrite = false;
     for (let attempt = 0; ; attempt++) {
       await this.#partitions.ensure(schema, move.changes);
       try {
         const statement = moveStatement(schema, generation, move, { encoded, overwrite });
-        const { rows } = await this.#database.pool.query<{ moved: number }>(statement);
+        const { rows } = await this.#database.send<{ moved: number }>(statement, prepared?.sent.resolve);
         return rows[0]?.moved === 1 ? 'moved' : 'fenced';
       } catch (error) {
         if (attempt >= moveAttemptsMax) throw databaseError(error);

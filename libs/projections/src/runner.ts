@@ -82,6 +82,7 @@ type Outcome = 'moved' | 'fenced' | 'stopped' | { readonly refused: unknown };
 interface Flight<I> {
   readonly items: readonly I[];
   readonly outcome: Promise<Outcome>;
+  readonly sent: Promise<void> | undefined;
 }
 
 /**
@@ -222,6 +223,7 @@ export class ProjectionRunner<I extends Item> {
         await this.#buffer.whenFilled();
         continue;
       }
+      if (flight !== undefined) await Promise.race([flight.sent, flight.outcome]);
       const items = this.#buffer.take(this.#limits.batchItemsMax, this.#limits.batchBytesMax);
       const fromSeq = flight === undefined ? this.#seq : (flight.items.at(-1) as I).seq;
       const changes = new Changes();
@@ -241,7 +243,8 @@ export class ProjectionRunner<I extends Item> {
       await this.#indexWhenNear();
       // What #land isolated has been written one by one, these items with it.
       if ((items.at(-1) as I).seq <= this.#seq) continue;
-      flight = { items, outcome: this.#move(items, fromSeq, changes) };
+      const outcome = this.#move(items, fromSeq, changes);
+      flight = { items, outcome, sent: this.#options.store.sent?.(changes) };
     }
   }
 

@@ -51,6 +51,11 @@ export interface ProjectionStore {
    */
   prepare?(changes: Changes): void;
   /**
+   * Resolves when a prepared move is on its way, or over. A large one leaves in pieces, and only while this process is not busy: whoever computes
+   * in between keeps the database waiting.
+   */
+  sent?(changes: Changes): Promise<void> | undefined;
+  /**
    * `fenced`: the checkpoint was not at `fromSeq`, or the build is retired; nothing was written.
    * @throws PROJECTION_ROW_REFUSED when the database does not take a value
    */
