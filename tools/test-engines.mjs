@@ -6,7 +6,7 @@ import { compareRecordings, readRecording, recordingFacts } from './engines/comp
 import { startControl } from './engines/control.mjs';
 import { FIXTURES_DIR, recordFixtures, writeFixtures } from './engines/record-fixtures.mjs';
 import { ensureVllm, NEEDS, stopEngines, VLLM_VERSION } from './engines/vllm.mjs';
-import { prepare } from './prepare.mjs';
+import { node, prepare } from './prepare.mjs';
 
 const NODE_ARGUMENTS = ['--disable-warning=ExperimentalWarning', '--experimental-vm-modules'];
 const JEST = 'node_modules/jest/bin/jest.js';
@@ -44,7 +44,7 @@ function runJest(environment, more) {
   const outputFile = join(folder.path, 'result.json');
   const args = [...NODE_ARGUMENTS, JEST, ...JEST_ARGUMENTS, '--json', '--outputFile', outputFile, ...more];
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, {
+    const child = spawn(node, args, {
       cwd: REPO_DIR,
       env: { ...process.env, ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
