@@ -3,8 +3,8 @@ import { EventRegistry } from '#libs/contracts';
 import { limits as logLimits } from '#libs/event-log';
 import type { Broker } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
-import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
-import { CodedRpcFilter, LintelTransport, nestLogger, ProblemFilter, TypedClient } from '#libs/nest-kit';
+import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
+import { listenError, CodedRpcFilter, LintelTransport, nestLogger, ProblemFilter, TypedClient } from '#libs/nest-kit';
 import type { Logger } from '#libs/observability';
 import { HealthBoard } from '#libs/observability';
 import { NestFactory } from '@nestjs/core';
@@ -158,23 +158,6 @@ async function listen(core: Core, health: HealthBoard, options: DiagnosticsOptio
     await app.close();
     throw listenError(thrown, options);
   }
-}
-
-function listenError(thrown: unknown, { host, port }: DiagnosticsOptions): unknown {
-  const code = errorCode(thrown);
-  if (code === 'EADDRINUSE') {
-    return new CodedError('PORT_TAKEN', `port ${port} of ${host} is taken`, {
-      advice: 'Choose another one with LINTEL_PORT.',
-      cause: thrown,
-    });
-  }
-  if (/^(EADDRNOTAVAIL|ENOTFOUND|EAI_)/.test(code)) {
-    return new CodedError('HOST_INVALID', `cannot listen on ${host}: ${errorText(thrown)}`, {
-      advice: 'Choose an address of this machine with LINTEL_HOST.',
-      cause: thrown,
-    });
-  }
-  return thrown;
 }
 
 /** Says again and again which events this app can read, so that no writer runs ahead of it. */

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { EventRegistry } from '#libs/contracts';
-import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
-import { nestLogger, ProblemFilter } from '#libs/nest-kit';
+import { CodedError, systemEnvironment } from '#libs/kernel';
+import { listenError, nestLogger, ProblemFilter } from '#libs/nest-kit';
 import { HealthBoard } from '#libs/observability';
 import type { Stop } from '#libs/event-log';
 import { answerOnBus } from './answers/queries.ts';
@@ -100,19 +100,6 @@ async function listen(core: Core, board: HealthBoard, options: KvIndexOptions): 
     return app;
   } catch (thrown) {
     await app.close();
-    const code = errorCode(thrown);
-    if (code === 'EADDRINUSE') {
-      throw new CodedError('PORT_TAKEN', `port ${port} of ${host} is taken`, {
-        advice: 'Choose another one with LINTEL_PORT.',
-        cause: thrown,
-      });
-    }
-    if (/^(EADDRNOTAVAIL|ENOTFOUND|EAI_)/.test(code)) {
-      throw new CodedError('HOST_INVALID', `cannot listen on ${host}: ${errorText(thrown)}`, {
-        advice: 'Choose an address of this machine with LINTEL_HOST.',
-        cause: thrown,
-      });
-    }
-    throw thrown;
+    throw listenError(thrown, options);
   }
 }

@@ -1,3 +1,5 @@
+export type { AppGiven, AppProcess, BrokerAccess } from './app-process.ts';
+export { listenError, runApp } from './app-process.ts';
 export * from './config/index.ts';
 export { env } from './env.ts';
 export { nestLogger } from './nest-logger.ts';

@@ -1,4 +1,5 @@
 import type { StateAnswer, StateChange, StateEntry, StateKind } from '#libs/domain/diag';
+import { stateKinds } from '#libs/domain/diag';
 import type { Column } from './table.ts';
 import { table } from './table.ts';
 import type { Layout } from './text.ts';
@@ -6,17 +7,6 @@ import { blocks, clean, plural, short } from './text.ts';
 import { time } from './units.ts';
 
 const valueLengthMax = 60;
-const kinds: readonly StateKind[] = [
-  'replicas',
-  'policies',
-  'modelRoutes',
-  'tenants',
-  'projects',
-  'users',
-  'keys',
-  'adminKeys',
-  'configurations',
-];
 /** Fields shown of each kind, in this order; --json has all. */
 const fieldsShown: Readonly<Record<StateKind, readonly string[]>> = {
   replicas: ['url', 'engine', 'models', 'role', 'draining', 'ejected', 'source'],
@@ -105,6 +95,6 @@ export function renderState(answer: StateAnswer, layout: Layout): string {
   if (answer.changes !== undefined) return diffText(answer, layout);
   return blocks(
     layout.paint.bold(`The fleet as the log says at ${momentText(answer.at, layout)}.`),
-    ...kinds.map((kind) => kindTable(kind, answer.state[kind] ?? [], layout)),
+    ...stateKinds.map((kind) => kindTable(kind, answer.state[kind] ?? [], layout)),
   );
 }
