@@ -37,7 +37,7 @@ export function sourceOf(name) {
 
 const replica = (index) => ({ id: `r${index}`, profile: h100Llama8b, speed: 1 });
 
-/** `prefix-cache@ideal` is prefix-cache with ideal knowledge. */
+/** `prefix-cache@precise` is prefix-cache by the engines' KV events, `prefix-cache@ideal` with ideal knowledge. */
 export const strategyOf = (text) => {
   const [strategy, knowledge = 'approximate'] = text.split('@');
   return { strategy, knowledge };

@@ -15,8 +15,8 @@ confidence over seeds. A load of 1 is what the replicas finish when they never l
   --trace a,b         workloads: mooncake, agents, tenants, azure-conv, azure-code (all)
   --replicas a,b      fleet sizes (8)
   --loads a,b         shares of capacity (0.5,0.9,1.2)
-  --strategies a,b    presets; "name@ideal" reads the engines' caches instead of the gateway's index (all that differ,
-                      and prefix-cache@ideal);
+  --strategies a,b    presets; "name@precise" goes by the engines' KV events instead of by what was sent where, "name@ideal" by
+                      the engines' caches at the instant of the pick (all that differ, and prefix-cache@ideal);
                       ";" parts them where one is a mix: "least-request:1,prefix-cache:2;random"
   --seeds n           runs of each cell (3)
   --from-seed n       the first of them (1)
@@ -86,8 +86,12 @@ const strategies = values.strategies?.split(/[;:]/.test(values.strategies) ? ';'
   'prefix-cache@ideal',
 ];
 for (const text of strategies) {
+  const [name, knowledge] = text.split('@');
+  if (knowledge !== undefined && !['approximate', 'precise', 'ideal'].includes(knowledge)) {
+    mistake(`${text}: what is known is "precise", "ideal", or nothing for what was sent where`);
+  }
   try {
-    resolveStrategy(text.split('@')[0]);
+    resolveStrategy(name);
   } catch (error) {
     mistake(`${error.message}. ${error.advice ?? ''}`);
   }

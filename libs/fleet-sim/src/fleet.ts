@@ -5,16 +5,18 @@ import type { Work } from '#libs/latency-model';
 import { compilePipeline, resolveStrategy } from '#libs/scheduling';
 import type { Observed } from './feeds.ts';
 import { SimGateway } from './gateway.ts';
-import { ApproximateKnowledge, IdealKnowledge, indexBlockTokens } from './knowledge.ts';
+import type { PrefixKnowledge } from './knowledge.ts';
+import { ApproximateKnowledge, IdealKnowledge } from './knowledge.ts';
 import { learnedFeeds } from './learned-feeds.ts';
 import { FleetLawBroken, LawBook } from './laws.ts';
 import { fleetSimLimits as limits } from './limits.ts';
 import { Outcomes } from './outcomes.ts';
+import { PreciseKnowledge } from './precise-knowledge.ts';
 import type { FleetReport } from './report.ts';
 import { latencies, windowOf } from './report.ts';
 import type { SimRequest } from './request.ts';
 import { tokensOf } from './request.ts';
-import type { FleetOptions, ReplicaSpec } from './types.ts';
+import type { FleetOptions, Knowledge, ReplicaSpec } from './types.ts';
 
 /** What the queue of the run holds; engines keep their own next event. */
 interface Event {
@@ -82,6 +84,8 @@ class FleetRun {
   readonly #engineNextMs: Float64Array;
   readonly #busyMs: Float64Array;
   readonly #gateways: readonly SimGateway[];
+  /** Of each gateway that hears the engines' KV events. */
+  readonly #listeners: PreciseKnowledge[] = [];
   readonly #told: readonly Told[];
   readonly #laws: LawBook;
   readonly #outcomes: Outcomes;
@@ -116,10 +120,7 @@ class FleetRun {
         index,
         replicaIds,
         pipeline: compilePipeline(spec),
-        knowledge:
-          knowledge === 'ideal'
-            ? new IdealKnowledge(this.#engines)
-            : new ApproximateKnowledge(workload.name, replicaIds),
+        knowledge: this.#knowledge(knowledge, replicaIds),
         feeds: (options.feeds ?? learnedFeeds)(),
         seed: this.#rng.uint32(),
         laws: this.#laws,
@@ -130,6 +131,14 @@ class FleetRun {
       work: replicas.map(() => undefined),
       atMs: 0,
     }));
+  }
+
+  #knowledge(knowledge: Knowledge, replicaIds: readonly string[]): PrefixKnowledge {
+    if (knowledge === 'ideal') return new IdealKnowledge(this.#engines);
+    if (knowledge === 'approximate') return new ApproximateKnowledge(this.#options.workload.name, replicaIds);
+    const precise = new PreciseKnowledge(replicaIds, engineBlockTokens);
+    this.#listeners.push(precise);
+    return precise;
   }
 
   run(): FleetReport {
@@ -222,8 +231,8 @@ class FleetRun {
     trace?.(`${nowMs} dispatch ${index} ${chosen} ${decision.notes.join(' ')}`);
     this.#laws.dispatch(index, chosen);
     outcomes.replica[index] = chosen;
-    gateway.dispatched(chosen);
-    this.#believed[index] = gateway.depthOf(chosen) * indexBlockTokens;
+    gateway.dispatched(chosen, nowMs);
+    this.#believed[index] = gateway.cachedTokensOf(chosen);
     gateway.feeds.dispatched?.(this.#observed(request, chosen, Number.NaN, Number.NaN));
     engine.add(new Dispatched(request, tokens, at), nowMs);
     this.#engineNextMs[chosen] = engine.nextEventMs();
@@ -236,6 +245,12 @@ class FleetRun {
         if (sequence.outputs === 1) this.#firstToken(replica, sequence);
       },
       finished: (sequence) => this.#finish(replica, sequence),
+      // Engines tell nobody where nobody listens, which spares the run their events.
+      ...(this.#options.knowledge === 'precise' && {
+        kvEvents: (events, atMs) => {
+          for (const listener of this.#listeners) listener.told(replica, events, atMs);
+        },
+      }),
       step: ({ startedMs, endedMs }) => {
         this.#busyMs[replica]! += endedMs - startedMs;
       },

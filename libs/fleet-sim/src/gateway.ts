@@ -83,7 +83,7 @@ export class SimGateway {
     const moment = this.#moment;
     moment.nowMs = nowMs;
     moment.request = request;
-    const prefixBlocks = tokens === undefined ? 0 : knowledge.ask(tokens, moment.prefixDepths);
+    const prefixBlocks = tokens === undefined ? 0 : knowledge.ask(tokens, moment.prefixDepths, nowMs);
     this.features = this.#featuresOf(request, prefixBlocks);
     const { table } = this;
     table.reset();
@@ -103,9 +103,10 @@ export class SimGateway {
     return decision;
   }
 
-  /** Leading blocks of the prompt of the last pick that are believed to be cached there. */
-  depthOf(replica: number): number {
-    return this.#readsPrefix ? (this.#moment.prefixDepths[replica] as number) : 0;
+  /** Leading tokens of the prompt of the last pick that are believed to be cached there. */
+  cachedTokensOf(replica: number): number {
+    if (!this.#readsPrefix) return 0;
+    return (this.#moment.prefixDepths[replica] as number) * this.#options.knowledge.blockTokens;
   }
 
   /** Whether a pick asks for the prompt's tokens. */
@@ -113,9 +114,9 @@ export class SimGateway {
     return this.#readsPrefix;
   }
 
-  dispatched(replica: number): void {
+  dispatched(replica: number, nowMs: number): void {
     (this.views[replica] as ReplicaView & { inflight: number }).inflight++;
-    if (this.#readsPrefix) this.#options.knowledge.dispatched(replica);
+    if (this.#readsPrefix) this.#options.knowledge.dispatched(replica, nowMs);
   }
 
   finished(replica: number): void {

@@ -5,17 +5,20 @@ import { hashBlocks, PrefixIndex, prefixLimits } from '#libs/prefix-index';
 
 /** Where a prompt is believed to be cached. */
 export interface PrefixKnowledge {
+  /** Tokens of a block of `depths`. */
+  readonly blockTokens: number;
   /** Blocks of the prompt, in the unit of `depths`. */
-  ask(tokens: Int32Array, depths: Float64Array): number;
+  ask(tokens: Int32Array, depths: Float64Array, nowMs: number): number;
   /** The prompt asked for last goes there. */
-  dispatched(replica: number): void;
+  dispatched(replica: number, nowMs: number): void;
 }
 
 const bytesPerToken = 4;
-export const indexBlockTokens = prefixLimits.blockBytes / bytesPerToken;
+const indexBlockTokens = prefixLimits.blockBytes / bytesPerToken;
 
 /** The gateway's own index: a prompt is noted where it is sent, and what an engine evicts is not seen. Four bytes a token. */
 export class ApproximateKnowledge implements PrefixKnowledge {
+  readonly blockTokens = indexBlockTokens;
   readonly #index = new PrefixIndex();
   #blocks: BlockHashes = new Float64Array(0);
 
@@ -37,6 +40,7 @@ export class ApproximateKnowledge implements PrefixKnowledge {
 
 /** Reads the caches of the engines at the instant of the pick: what no gateway can know, as a bound to compare with. */
 export class IdealKnowledge implements PrefixKnowledge {
+  readonly blockTokens = indexBlockTokens;
   #chain = new Float64Array(0);
 
   constructor(private readonly engines: readonly EngineModel[]) {}

@@ -8,6 +8,8 @@ export const fleetSimLimits = {
   pollAnswerMs: 5,
   /** Between two words of a gateway about what it has in flight. */
   tellPeriodMs: 250,
+  /** From an engine's KV event to a gateway's index. */
+  kvEventDelayMs: 10,
   replicasMax: 1_024,
   gatewaysMax: 64,
   /** Past this a run is said to have no end. */

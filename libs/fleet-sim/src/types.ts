@@ -17,8 +17,11 @@ export interface ReplicaSpec {
   readonly silent?: { readonly fromMs: number; readonly untilMs: number };
 }
 
-/** How deep a prompt is cached where: by what was sent (the gateway's index), or read from the engines themselves. */
-export type Knowledge = 'approximate' | 'ideal';
+/**
+ * How deep a prompt is cached where: by what was sent, by the engines' own KV events some milliseconds after they happened, or read
+ * from the engines at the instant of the pick.
+ */
+export type Knowledge = 'approximate' | 'precise' | 'ideal';
 
 export interface FleetOptions {
   readonly workload: Workload;
