@@ -326,6 +326,55 @@ describe('replay', () => {
   });
 });
 
+describe('calibration', () => {
+  test('predictions against what came of them, by model and decile', async () => {
+    const nowMs = Date.now();
+    const forecast = (decile: number, measuredMs: number) => ({
+      predictedMs: 100,
+      lowMs: 50,
+      highMs: 200,
+      measuredMs,
+      decile,
+    });
+    const records = Array.from({ length: 20 }, (_, i) =>
+      recordOf(`foretold-${i}`, nowMs, [realPick('random', 7)], {
+        model: 'foretold',
+        // All in the upper half: half of the tenths have twice their share.
+        ttft: forecast(6 + (i % 5), 110 + 10 * (i % 5)),
+        finish: forecast(1 + (i % 10), 100),
+      }),
+    );
+    await frames.write(...records);
+    await eventually(async () => {
+      const { items } = await api.get('/api/v1/calibration?model=foretold&since=1m');
+      expect(items).toMatchObject([
+        { model: 'foretold', kind: 'ttft', answers: 20, within: expect.closeTo(0.8), offP90: expect.closeTo(0.5) },
+        { kind: 'finish', errorMax: expect.closeTo(0), within: expect.closeTo(0.8), offP50: 0 },
+      ]);
+      expect(items[0].deciles[0]).toEqual({
+        decile: 1,
+        answers: 0,
+        share: 0,
+        error: -0.1,
+        predictedMs: null,
+        measuredMs: null,
+      });
+      expect(items[0].deciles[9]).toEqual({
+        decile: 10,
+        answers: 4,
+        share: 0.2,
+        error: 0.1,
+        predictedMs: 100,
+        measuredMs: 150,
+      });
+    });
+    expect((await api.get('/api/v1/why/foretold-0')).request).toMatchObject({
+      ttftForecast: { predictedMs: 100, lowMs: 50, highMs: 200, measuredMs: 110, decile: 6 },
+    });
+    expect((await api.get('/api/v1/calibration?limit=5')).note).toContain('only the 5 oldest records');
+  });
+});
+
 describe('state', () => {
   test('now, at a sequence, and what changed between', async () => {
     const now = await api.get('/api/v1/state');

@@ -18,6 +18,10 @@ export const limits = {
   guessWindowMs: 60_000,
   guessersMax: 4_096,
   longAnswersMax: 4,
+  /** Records that one answer about predictions reads: as asked, and at most; and of how long ago, where nothing is said. */
+  calibrationRecordsDefault: 100_000,
+  calibrationRecordsMax: 1_000_000,
+  calibrationMsDefault: 3_600_000,
   followersMax: 32,
   /** Items between two pauses of a long computation, so that the API answers meanwhile. */
   itemsPerSlice: 500,

@@ -11,8 +11,11 @@ const engine = 'engine';
 
 const askedBy = ({ tenant, promptTokens, maxTokens }: SimRequest) => ({ tenant, model, promptTokens, maxTokens });
 
-/** The standard columns, and those that a gateway learns from its own requests, by the code that the gateway runs. */
-export function learnedFeeds(): FeedSet {
+/**
+ * The standard columns, and those that a gateway learns from its own requests, by the code that the gateway runs.
+ * `landed`: each flight at its end, with what was foretold of it.
+ */
+export function learnedFeeds(landed?: (flight: Flight, request: SimRequest) => void): FeedSet {
   const { columns: standard } = standardFeeds();
   const signals = new FleetSignals();
   const flights = new Map<number, Flight>();
@@ -49,8 +52,10 @@ export function learnedFeeds(): FeedSet {
     },
     finished({ request, cachedTokens, nowMs }) {
       const { promptTokens, outputTokens } = request;
-      const landed = { whole: true, promptTokens, outputTokens, cachedTokens };
-      signals.landed(flights.get(request.index) as Flight, landed, nowMs);
+      const flight = flights.get(request.index) as Flight;
+      const came = { whole: true, promptTokens, outputTokens, cachedTokens };
+      signals.landed(flight, came, nowMs);
+      landed?.(flight, request);
       flights.delete(request.index);
     },
   };

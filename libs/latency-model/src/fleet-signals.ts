@@ -5,6 +5,7 @@ import { Flight } from './flight.ts';
 import { LatencyModel } from './latency-model.ts';
 import { latencyModelLimits as limits } from './limits.ts';
 import { OutputLengths } from './output-lengths.ts';
+import { Forecast } from './ratio-quantiles.ts';
 import type { Work } from './replica-load.ts';
 import { ReplicaLoad } from './replica-load.ts';
 import { TenantTokens } from './tenants.ts';
@@ -189,6 +190,11 @@ export class FleetSignals {
     const flight = new Flight(load, latency, sent, nowMs, uncached, ahead.tokens, ahead.decoding, ttftMs, tpotMs);
     flight.inflightAhead = load.inflight;
     const output = sent.outputTokens > 0 ? sent.outputTokens : 0;
+    if (ttftMs > 0 && sent.transferredTokens === undefined) {
+      flight.ttft = new Forecast(ttftMs, latency.ttftRatios.cuts);
+      const finishMs = ttftMs + Math.max(0, output - 1) * tpotMs;
+      if (output > 0 && finishMs > 0) flight.finish = new Forecast(finishMs, latency.finishRatios.cuts);
+    }
     const workMs = (latency.ttftPerKTokenMs * uncached) / 1_000 + latency.tpotPerDecodingMs * output;
     load.take(flight, latency.known ? workMs : 0, nowMs);
     return flight;
@@ -202,6 +208,7 @@ export class FleetSignals {
     const tookMs = nowMs - flight.startMs;
     // What a hand-over takes is not what was predicted.
     if (flight.sent.transferredTokens === undefined) flight.measuredTtftMs = tookMs;
+    if (flight.ttft !== undefined) flight.latency.ttftRatios.observe(flight.ttft.came(tookMs));
     this.#learnTtft(flight, tookMs, nowMs);
   }
 
@@ -215,6 +222,7 @@ export class FleetSignals {
     if (landed.whole) {
       this.tenants.count(sent.tenant, promptTokens, outputTokens, nowMs);
       this.lengths.observe(sent.tenant, sent.model, sent.promptTokens, outputTokens);
+      if (flight.finish !== undefined) flight.latency.finishRatios.observe(flight.finish.came(nowMs - flight.startMs));
       if (Number.isNaN(flight.firstTokenMs)) this.#learnWhole(flight, outputTokens, nowMs);
       else if (outputTokens > 1) {
         flight.measuredTpotMs = (nowMs - flight.firstTokenMs) / (outputTokens - 1);

@@ -1,4 +1,5 @@
 import type { LatencyModel } from './latency-model.ts';
+import type { Forecast } from './ratio-quantiles.ts';
 import type { ReplicaLoad } from './replica-load.ts';
 
 /** What is known of a request when it is sent. */
@@ -40,6 +41,9 @@ export class Flight {
   measuredTtftMs = Number.NaN;
   measuredTpotMs = Number.NaN;
   landed = false;
+  /** Its first token and its end, as foretold when it was sent; undefined where nothing could be, or where KV is handed over. */
+  ttft: Forecast | undefined = undefined;
+  finish: Forecast | undefined = undefined;
   /** Past its prefill, as seen or as predicted. */
   decoding = false;
 

@@ -6,4 +6,6 @@ export type { PrefillLoad } from './latency-model.ts';
 export { LatencyModel } from './latency-model.ts';
 export { latencyModelLimits } from './limits.ts';
 export { OutputLengths } from './output-lengths.ts';
+export type { DecileCuts, RatioLimits } from './ratio-quantiles.ts';
+export { Forecast, RatioQuantiles } from './ratio-quantiles.ts';
 export type { ReplicaLoad, Work } from './replica-load.ts';

@@ -1,5 +1,6 @@
 import { Fit } from './fit.ts';
 import { latencyModelLimits as limits } from './limits.ts';
+import { RatioQuantiles } from './ratio-quantiles.ts';
 
 /** What a first token waits for: prompt tokens to be computed up to and with its own, and those that decode meanwhile. */
 export interface PrefillLoad {
@@ -8,6 +9,7 @@ export interface PrefillLoad {
 }
 
 const tokensPerUnit = 1_000;
+const ratioLimits = { observationsMin: limits.ratiosMin, observationsMax: limits.ratiosMax };
 /** Errors are weighed by the prediction, yet by no less than this: 1 ms late in 2 is no catastrophe. */
 const scaleMsMin = 5;
 const perTokenScaleMsMin = 1;
@@ -24,6 +26,9 @@ export class LatencyModel {
     forgetting: limits.forgetting,
   });
   readonly #tpot = new Fit({ start: [10, 0.2], max: [10_000, 1_000], forgetting: limits.forgetting });
+  /** Of times as measured by those predicted when the request was sent, with the replica's correction in them. */
+  readonly ttftRatios = new RatioQuantiles(ratioLimits);
+  readonly finishRatios = new RatioQuantiles(ratioLimits);
   readonly #prefill = new Float64Array(3);
   readonly #decode = new Float64Array(2);
 

@@ -33,4 +33,8 @@ export const latencyModelLimits = {
   lengthSamplesMin: 8,
   /** Counts of a histogram are halved here, so that old lengths fade. */
   lengthSamplesMax: 512,
+  /** How far times lie from predictions is said from here on. */
+  ratiosMin: 64,
+  /** Counts of them are halved here. */
+  ratiosMax: 2_048,
 } as const;

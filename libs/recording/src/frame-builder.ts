@@ -1,7 +1,7 @@
 import { toBinary } from '@bufbuild/protobuf';
 import { route } from '#libs/contracts';
 import { recordingLimits } from './limits.ts';
-import type { CapturedPick, PipelineRef, RecordedAttempt, RecordInput } from './record-input.ts';
+import type { CapturedPick, PipelineRef, RecordedAttempt, RecordedForecast, RecordInput } from './record-input.ts';
 import { WireWriter } from './wire-writer.ts';
 
 export interface FrameHead {
@@ -26,7 +26,7 @@ function pickBytesMax({ replicaIds, values, scores, notes }: CapturedPick): numb
 
 /** No encoding of the record is longer, but for the names of columns. */
 function bytesMaxOf(record: RecordInput): number {
-  let bytes = 704 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
+  let bytes = 832 + textBytes(record.requestId) + textBytes(record.tenantId) + textBytes(record.keyId);
   bytes += textBytes(record.endUser) + textBytes(record.endpoint) + textBytes(record.model) + textBytes(record.adapter);
   bytes += textBytes(record.errorCode) + textBytes(record.errorMessage) + textBytes(record.traceparent);
   bytes += textBytes(record.clientAddress ?? '');
@@ -101,6 +101,8 @@ export class FrameBuilder {
     out.text(65, record.projectId ?? '');
     out.text(66, record.userId ?? '');
     this.#tunnel(record);
+    if (record.ttft !== undefined) this.#forecast(100, record.ttft);
+    if (record.finish !== undefined) this.#forecast(101, record.finish);
     out.end(start);
     this.count++;
     return true;
@@ -274,6 +276,17 @@ export class FrameBuilder {
     out.double(2, handover.prefillMs);
     out.double(3, handover.transferMs);
     out.uint(4, handover.tokens);
+    out.end(start);
+  }
+
+  #forecast(field: number, { predictedMs, lowMs, highMs, measuredMs, decile }: RecordedForecast): void {
+    const out = this.#records;
+    const start = out.begin(field);
+    out.double(1, predictedMs);
+    if (lowMs > 0) out.double(2, lowMs);
+    if (highMs > 0) out.double(3, highMs);
+    if (measuredMs > 0) out.double(4, measuredMs);
+    out.uint(5, decile);
     out.end(start);
   }
 

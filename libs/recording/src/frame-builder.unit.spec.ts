@@ -44,6 +44,17 @@ describe('the hand-written encoding', () => {
     expect(reexecute(frame, 0)).toMatchObject({ equal: false, difference: { field: 'partner', executed: '0' } });
   });
 
+  test('what was foretold stands in the record, and what is not known stays out', () => {
+    const ttft = { predictedMs: 210, lowMs: 120.5, highMs: 480, measuredMs: 250, decile: 6 };
+    const finish = { predictedMs: 900, lowMs: Number.NaN, highMs: Number.NaN, measuredMs: Number.NaN, decile: 0 };
+    const { bytes, frame } = frameOf(sampleRecord([samplePick(3)], { ttft, finish }));
+    expect(Buffer.from(toBinary(route.RecordFrameSchema, frame)).equals(bytes)).toBe(true);
+    expect(frame.records[0]).toMatchObject({
+      ttft,
+      finish: { predictedMs: 900, lowMs: 0, highMs: 0, measuredMs: 0, decile: 0 },
+    });
+  });
+
   const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 300 }), fc.string({ maxLength: 200 }));
   const count = fc.oneof(fc.nat(5), fc.nat(2 ** 32 - 1));
   const time = fc.double({ min: 0 });

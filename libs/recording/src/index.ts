@@ -7,6 +7,7 @@ export type {
   CapturedPrefix,
   PipelineRef,
   RecordedAttempt,
+  RecordedForecast,
   RecordedHandover,
   RecordedTimings,
   RecordedCost,

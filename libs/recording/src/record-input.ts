@@ -142,6 +142,15 @@ export interface RecordedUsage {
   readonly fromEngine: boolean;
 }
 
+/** Fields of lintel.route.v1.Forecast; NaN is not known. */
+export interface RecordedForecast {
+  readonly predictedMs: number;
+  readonly lowMs: number;
+  readonly highMs: number;
+  readonly measuredMs: number;
+  readonly decile: number;
+}
+
 /** What it cost, where that is known. */
 export interface RecordedCost {
   readonly nano: number;
@@ -196,4 +205,7 @@ export interface RecordInput {
   readonly handover?: RecordedHandover | undefined;
   /** Of a WebSocket session. */
   readonly tunnel?: RecordedTunnel | undefined;
+  /** Of the first token and of the end, where anything was foretold. */
+  readonly ttft?: RecordedForecast | undefined;
+  readonly finish?: RecordedForecast | undefined;
 }

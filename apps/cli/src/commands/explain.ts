@@ -1,10 +1,19 @@
-import type { CommitExplanation, LogAnswer, ReplayLine, StateAnswer, VerifyAnswer, WhyAnswer } from '#libs/domain/diag';
+import type {
+  CalibrationAnswer,
+  CommitExplanation,
+  LogAnswer,
+  ReplayLine,
+  StateAnswer,
+  VerifyAnswer,
+  WhyAnswer,
+} from '#libs/domain/diag';
 import { CodedError } from '#libs/kernel';
 import { verifyFile } from '../archive-file.ts';
 import type { Cli } from '../cli.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { ApiClient } from '../http/client.ts';
+import { renderCalibration } from '../render/calibration.ts';
 import { commitLine, renderLog, renderWhyCommit } from '../render/commit.ts';
 import type { ReplayDone } from '../render/replay.ts';
 import { renderReplay, replayHolds, replayLine, replayProgress } from '../render/replay.ts';
@@ -63,6 +72,15 @@ export async function replay(cli: Cli, _: readonly string[], flags: Flags): Prom
   }
   if (done === undefined) throw cutOff('replay');
   return yes(replayHolds(done, strict));
+}
+
+export async function calibration(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
+  const api = await cli.api();
+  const query: Record<string, string | undefined> = {};
+  for (const name of ['since', 'until', 'model', 'limit']) query[name] = text(flags[name]);
+  const answer = await api.json<CalibrationAnswer>('/api/v1/calibration', { query, patience: 'long' });
+  await cli.answer(answer, (layout) => renderCalibration(answer, layout));
+  return exitCodes.ok;
 }
 
 export async function verify(cli: Cli, _: readonly string[], flags: Flags): Promise<ExitCode> {
@@ -169,6 +187,16 @@ export const addExplain: AddCommands = (program, act) => {
       .option('--limit <n>', 'at most this many records', limit)
       .option('--verify', 'exit 1 also where a record could not be executed'),
     replay,
+  );
+  act(
+    program
+      .command('calibration')
+      .description('what was foretold of requests when they were sent, against what came of them, by decile')
+      .option('--since <moment>', 'from then on (default 1h)')
+      .option('--until <moment>', 'up to then')
+      .option('--model <name>', 'only of this model')
+      .option('--limit <n>', 'records read at most (default 100000)', limit),
+    calibration,
   );
   act(
     program

@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { CodedError } from '#libs/kernel';
 import type { ReplayLine, RequestExplanation, StateAnswer } from '#libs/domain/diag';
 import { policyCommit, request, verified, whyCommit, whyRequest } from '../answers.fixture.ts';
+import { renderCalibration } from './calibration.ts';
 import { commitLine, renderWhyCommit } from './commit.ts';
 import { errorJson, renderError } from './errors.ts';
 import { renderList } from './lists.ts';
@@ -26,6 +27,60 @@ const words = (text: string, start: string): string | undefined =>
 
 const changed = (change: Partial<RequestExplanation>): string =>
   renderWhyRequest({ ...whyRequest, request: { ...request, ...change } }, plainLayout);
+
+describe('calibration', () => {
+  const deciles = Array.from({ length: 10 }, (_, at) => ({
+    decile: at + 1,
+    answers: at === 9 ? 30 : 10,
+    share: at === 9 ? 0.25 : 0.25 / 3,
+    error: at === 9 ? 0.15 : 0.25 / 3 - 0.1,
+    predictedMs: 100,
+    measuredMs: at === 0 ? null : 60 + 10 * at,
+  }));
+  const item = {
+    model: 'm',
+    kind: 'ttft' as const,
+    answers: 130,
+    deciles,
+    errorMax: 0.15,
+    within: 0.667,
+    offP50: 0.12,
+    offP90: 1.5,
+  };
+  const answer = {
+    durability: 'disk' as const,
+    source: 'postgres' as const,
+    records: 200,
+    sinceMs: 0,
+    untilMs: null,
+    items: [item],
+    note: '',
+  };
+
+  test('ten deciles, with what is off, and what is not known', () => {
+    const text = renderCalibration(answer, plainLayout);
+    expect(words(text, 'm ')).toBe('m time to the first token, 130 answers');
+    expect(words(text, '1 ')).toBe('1 10 8.3 % −1.7 100 ms ?');
+    expect(words(text, '10 ')).toBe('10 30 25 % +15.0 100 ms 150 ms');
+    expect(text).toContain('66.7 % between the 10 % and the 90 % foretold (80 % is right); largest error +15.0 points');
+    expect(text).toContain('nine in ten by less than 150 %');
+  });
+
+  test('nothing to tell is said', () => {
+    expect(renderCalibration({ ...answer, items: [] }, plainLayout)).toContain('No record of this time holds');
+    const none = { ...item, deciles: deciles.map((one) => ({ ...one, answers: 0 })) };
+    expect(renderCalibration({ ...answer, items: [none] }, plainLayout)).toContain('too few to tell deciles');
+  });
+
+  test('why tells what was foretold', () => {
+    const ttftForecast = { predictedMs: 210, lowMs: 120, highMs: 480, measuredMs: 250, decile: 6 };
+    const text = changed({ ttftForecast, finishForecast: { ...ttftForecast, lowMs: null, decile: null } });
+    expect(words(text, 'foretold')).toBe(
+      'foretold first token in 210 ms (120 ms to 480 ms eight in ten), came in 250 ms, decile 6',
+    );
+    expect(words(text, 'end in')).toBe('end in 210 ms, came in 250 ms');
+  });
+});
 
 describe('units', () => {
   test.each([

@@ -2,6 +2,7 @@ import type {
   AttemptExplanation,
   CandidateExplanation,
   CommitExplanation,
+  ForecastExplanation,
   PickExplanation,
   RequestExplanation,
   WhyAnswer,
@@ -168,6 +169,17 @@ function timingsText(timings: RequestExplanation['timings']): string {
     : steps;
 }
 
+function forecastText({ ttftForecast, finishForecast }: RequestExplanation): string {
+  const one = (what: string, forecast: ForecastExplanation | null | undefined): string[] => {
+    if (forecast == null) return [];
+    const { predictedMs, lowMs, highMs, measuredMs, decile } = forecast;
+    const range = lowMs === null ? '' : ` (${duration(lowMs)} to ${duration(highMs)} eight in ten)`;
+    const place = decile === null ? '' : `, decile ${decile}`;
+    return [`${what} in ${duration(predictedMs)}${range}, came in ${duration(measuredMs)}${place}`];
+  };
+  return [...one('first token', ttftForecast), ...one('end', finishForecast)].join('\n');
+}
+
 function handoverText(handover: RequestExplanation['handover']): string {
   if (handover === null) return '';
   const { connector, prefillMs, transferMs, tokens } = handover;
@@ -299,6 +311,7 @@ export function renderWhyRequest(answer: WhyAnswer, layout: Layout, options: { r
     facts(
       [
         ['timings', timingsText(request.timings)],
+        ['foretold', forecastText(request)],
         ['hand-over', clean(handoverText(request.handover))],
         ['session', tunnelText(request)],
         ['usage', usageText(request.usage)],

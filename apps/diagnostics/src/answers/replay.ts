@@ -1,14 +1,13 @@
-import { fromBinary } from '@bufbuild/protobuf';
-import { route } from '#libs/contracts';
+import type { route } from '#libs/contracts';
 import type { ReplayCounts, ReplayDifference, ReplayLine } from '#libs/domain/diag';
 import { reexecute } from '#libs/domain/route';
-import { errorText } from '#libs/kernel';
 import type { Core } from '../core.ts';
 import type { Lines } from '../http/lines.ts';
 import { limits } from '../limits.ts';
 import { Slices } from '../slices.ts';
-import { decodeFrame, frameSeqAtTime } from './read-frames.ts';
 import { timeOf } from './moments.ts';
+import type { RecordVisitor } from './read-records.ts';
+import { eachRecord } from './read-records.ts';
 
 export interface ReplayOptions {
   readonly since?: string | undefined;
@@ -17,18 +16,10 @@ export interface ReplayOptions {
   readonly limit?: number | undefined;
 }
 
-interface Range {
-  readonly sinceMs: number;
-  readonly untilMs: number;
-}
-
 type Counts = { -readonly [K in keyof ReplayCounts]: ReplayCounts[K] };
 
-/** Frames are stored after their records were received: a clock may be off by this much and nothing is overlooked. */
-const clockSkewMsMax = 60_000;
-
 /** Executes each record again, counts, and tells what is not as it was. */
-class Replay {
+class Replay implements RecordVisitor {
   readonly counts: Counts = {
     records: 0,
     picksFree: 0,
@@ -49,6 +40,10 @@ class Replay {
   ) {
     this.#slices = new Slices(core.environment.timers);
     this.#saidMs = core.environment.clock.monotonicMs();
+  }
+
+  get taken(): number {
+    return this.counts.records;
   }
 
   get full(): boolean {
@@ -75,7 +70,9 @@ class Replay {
     return !this.lines.signal.aborted && !this.full;
   }
 
-  async unreadable(seq: number, text: string): Promise<void> {
+  /** Counted among the records where it is a row, which is one; a frame holds nobody knows how many. */
+  async unreadable(seq: number, text: string, records = 0): Promise<void> {
+    this.counts.records += records;
     if (++this.counts.unreadable <= limits.unreadableShownMax) await this.#write({ kind: 'unreadable', seq, text });
   }
 
@@ -113,7 +110,7 @@ export async function replay(core: Core, options: ReplayOptions, lines: Lines): 
   };
   const run = new Replay(core, lines, options.limit ?? Infinity);
   const notes: string[] = [];
-  const source = await fromBestSource(core, range, run, notes);
+  const source = await eachRecord(core, range, run, notes);
   if (lines.signal.aborted) return;
   const { different, missingPlugin, unreadable } = run.counts;
   const done: ReplayLine = {
@@ -128,86 +125,4 @@ export async function replay(core: Core, options: ReplayOptions, lines: Lines): 
     ...run.counts,
   };
   await lines.write(done);
-}
-
-async function fromBestSource(core: Core, range: Range, run: Replay, notes: string[]): Promise<'postgres' | 'frames'> {
-  if (core.projector.readers === undefined) {
-    notes.push(`${core.projector.why}: executed from the frames, which are kept for days`);
-    await fromFrames(core, range, run, await core.broker.frames.firstSeq());
-    return 'frames';
-  }
-  let position: number;
-  try {
-    position = await fromPostgres(core, range, run, notes);
-  } catch (thrown) {
-    // Midway the counts would no longer be of one source: only a beginning may turn elsewhere.
-    if (run.counts.records > 0) throw thrown;
-    notes.push(`Postgres could not answer (${errorText(thrown)}): executed from the frames, which are kept for days`);
-    await fromFrames(core, range, run, await core.broker.frames.firstSeq());
-    return 'frames';
-  }
-  if (run.full) return 'postgres';
-  try {
-    const behind = (await core.broker.frames.lastSeq()) - position;
-    if (behind <= 0) return 'postgres';
-    const before = run.counts.records;
-    await fromFrames(core, range, run, position + 1);
-    if (run.counts.records > before) {
-      notes.push(
-        `${run.counts.records - before} newest records came from the frames: Postgres is ${behind} frames behind`,
-      );
-    }
-  } catch (thrown) {
-    notes.push(`what Postgres does not hold yet could not be read: ${errorText(thrown)}`);
-  }
-  return 'postgres';
-}
-
-/** Answers up to which frame the rows reach. */
-async function fromPostgres(core: Core, range: Range, run: Replay, notes: string[]): Promise<number> {
-  const { requests, checkpoints } = core.projector.readers as NonNullable<typeof core.projector.readers>;
-  const checkpoint = await checkpoints.live('requests');
-  if (checkpoint?.stale === true) notes.push(`the rows are stale: ${checkpoint.haltedReason ?? checkpoint.state}`);
-  let position = checkpoint?.seq ?? 0;
-  const bounds = { sinceMs: range.sinceMs, ...(range.untilMs === Infinity ? {} : { untilMs: range.untilMs }) };
-  await requests.eachPage(bounds, async (page) => {
-    for (const { record: bytes, streamSeq, requestId } of page) {
-      position = Math.max(position, streamSeq);
-      let frame: route.RecordFrame;
-      try {
-        frame = fromBinary(route.RecordFrameSchema, bytes);
-      } catch (thrown) {
-        run.counts.records++;
-        await run.unreadable(streamSeq, `request ${requestId}: ${errorText(thrown)}`);
-        continue;
-      }
-      if (!(await run.take(frame, 0, streamSeq))) return false;
-    }
-    return true;
-  });
-  const gaps = (await requests.gaps(limits.listRowsMax)).filter(
-    ({ noticedAtMs }) => noticedAtMs >= range.sinceMs && noticedAtMs <= range.untilMs + clockSkewMsMax,
-  );
-  if (gaps.length > 0)
-    notes.push(`${gaps.length} gaps are known in the records of this time: what is in them was not executed`);
-  return position;
-}
-
-async function fromFrames(core: Core, range: Range, run: Replay, firstSeq: number): Promise<void> {
-  const { frames } = core.broker;
-  const lastSeq = await frames.lastSeq();
-  const since = range.sinceMs === 0 ? 0 : await frameSeqAtTime(frames, range.sinceMs - clockSkewMsMax);
-  const fromSeq = Math.max(firstSeq, since);
-  if (fromSeq > lastSeq) return;
-  for await (const stored of frames.read({ fromSeq, toSeq: lastSeq })) {
-    const frame = decodeFrame(stored);
-    if (typeof frame === 'string') {
-      await run.unreadable(stored.seq, frame);
-      continue;
-    }
-    for (const [index, { receivedAtMs }] of frame.records.entries()) {
-      if (receivedAtMs < range.sinceMs || receivedAtMs >= range.untilMs) continue;
-      if (!(await run.take(frame, index, stored.seq))) return;
-    }
-  }
 }

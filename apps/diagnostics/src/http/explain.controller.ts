@@ -1,8 +1,16 @@
-import type { LogAnswer, NotaryAnswer, StateAnswer, VerifyAnswer, WhyAnswer } from '#libs/domain/diag';
+import type {
+  CalibrationAnswer,
+  LogAnswer,
+  NotaryAnswer,
+  StateAnswer,
+  VerifyAnswer,
+  WhyAnswer,
+} from '#libs/domain/diag';
 import { Body, Controller, Get, HttpCode, Inject, Param, Post, Query, Res, UseGuards } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { exportArchive } from '../answers/archive.ts';
+import { tellCalibration } from '../answers/calibration.ts';
 import { followLog, logPage } from '../answers/log.ts';
 import { replay } from '../answers/replay.ts';
 import { stateAt } from '../answers/state.ts';
@@ -22,6 +30,12 @@ const replayGiven = z.strictObject({
   since: moment.optional(),
   until: moment.optional(),
   limit: limitUpTo(Number.MAX_SAFE_INTEGER).optional(),
+});
+const calibrationGiven = z.object({
+  since: moment.optional(),
+  until: moment.optional(),
+  model: text(256).optional(),
+  limit: limitUpTo(limits.calibrationRecordsMax).default(limits.calibrationRecordsDefault),
 });
 const verifyGiven = z.strictObject({ projections: z.boolean().default(false) });
 const stateGiven = z.object({ at: moment.optional(), diff: moment.optional() });
@@ -56,6 +70,17 @@ export class ExplainController {
     const options = given(replayGiven, body);
     const { longAnswers, stopping } = this.core;
     await longAnswers.run(() => answerLines(reply, stopping, (lines) => replay(this.core, options, lines)));
+  }
+
+  @Get('calibration')
+  @Described({
+    summary: 'What was foretold of requests, against what came of them',
+    query: calibrationGiven,
+    answer: answers.calibrationAnswer,
+  })
+  async calibration(@Query() query: unknown): Promise<CalibrationAnswer> {
+    const options = given(calibrationGiven, query);
+    return await this.core.longAnswers.run(() => tellCalibration(this.core, options));
   }
 
   @Post('verify')

@@ -1,5 +1,6 @@
 import type {
   ApplyAnswer,
+  CalibrationAnswer,
   KeyAnswer,
   KeyDetail,
   ProjectItem,
@@ -216,6 +217,40 @@ export const notaryAnswer = z.looseObject({
   haltedReason: z.string(),
 });
 export const names = z.array(z.string());
+
+export const calibrationAnswer = z.looseObject({
+  ...durable,
+  source: z.enum(['postgres', 'frames']),
+  records: count,
+  sinceMs: z.number(),
+  untilMs: maybe(z.number()),
+  items: z
+    .array(
+      z.looseObject({
+        model: z.string(),
+        kind: z.enum(['ttft', 'finish']),
+        answers: count,
+        deciles: z
+          .array(
+            z.looseObject({
+              decile: count,
+              answers: count,
+              share: z.number(),
+              error: z.number().describe('share − 0.1'),
+              predictedMs: maybe(z.number()),
+              measuredMs: maybe(z.number()),
+            }),
+          )
+          .readonly(),
+        errorMax: z.number(),
+        within: z.number().describe('Between the 10 % and the 90 % that were foretold: 0.8 is right.'),
+        offP50: maybe(z.number()),
+        offP90: maybe(z.number()),
+      }),
+    )
+    .readonly(),
+  note: z.string(),
+}) satisfies z.ZodType<CalibrationAnswer>;
 
 export const usageAnswer = z.looseObject({
   ...durable,

@@ -31,5 +31,7 @@ export function land(plane: Plane, asker: Asker, where: Routed, attempt: Attempt
   if (whole && where.exact !== undefined && usage?.fromEngine === true) {
     plane.kv?.landed(attempt.replica.id, flight.sent.cachedTokens, usage.cachedTokens);
   }
-  if (whole) metrics.predicted(where.asked.model, flight);
+  if (!whole) return;
+  asker.account.forecasts = flight;
+  metrics.predicted(where.asked.model, flight);
 }

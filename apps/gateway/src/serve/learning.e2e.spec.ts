@@ -40,7 +40,7 @@ const cell = (pick: CapturedPick, replica: string, column: string): number =>
 test('what the answers take decides: the slow engine is left alone, and records of predictions run again by themselves', async () => {
   const lintel = await gateway([await streaming(5, 1), await streaming(60, 6)]);
   // Each must have been asked often enough for the model of both.
-  for (let i = 0; i < 2 * latencyModelLimits.samplesMin; i++) {
+  for (let i = 0; i < 2 * latencyModelLimits.samplesMin + latencyModelLimits.ratiosMin / 2; i++) {
     await Promise.all([ask(lintel, 'round-robin'), ask(lintel, 'round-robin')]);
   }
   const before = lintel.records.length;
@@ -77,6 +77,25 @@ test('what the answers take decides: the slow engine is left alone, and records 
     const found = new RegExp(`prediction_error_ratio_count\\{model="tiny",kind="${kind}"\\} (\\d+)`).exec(text);
     expect(Number(found?.[1])).toBeGreaterThan(20);
   }
+  // And into which tenth of what was expected each fell, once that is known; the record says it of its request.
+  const told = lintel.records.filter(({ ttft }) => ttft !== undefined && ttft.decile > 0);
+  expect(told.length).toBeGreaterThan(0);
+  for (const kind of ['ttft', 'finish'] as const) {
+    const counts = [
+      ...text.matchAll(
+        new RegExp(`prediction_deciles_total\\{model="tiny",kind="${kind}",decile="\\d+"\\} (\\d+)`, 'g'),
+      ),
+    ];
+    expect(counts).toHaveLength(10);
+    const sum = counts.reduce((all, [, count]) => all + Number(count), 0);
+    expect(sum).toBe(lintel.records.filter((record) => (record[kind]?.decile ?? 0) > 0).length);
+  }
+  for (const { ttft } of told)
+    expect([ttft!.lowMs <= ttft!.predictedMs * 64, ttft!.lowMs <= ttft!.highMs, ttft!.measuredMs > 0]).toEqual([
+      true,
+      true,
+      true,
+    ]);
 });
 
 test('tokens in flight are counted at once: a second long prompt goes elsewhere though no answer has come', async () => {

@@ -67,6 +67,9 @@ class ModelSeries {
   readonly total = new Buckets(latencyBucketsSeconds);
   readonly ttftRatio = new Buckets(ratioBounds);
   readonly tpotRatio = new Buckets(ratioBounds);
+  /** Requests by the tenth of what was foretold into which they fell. */
+  readonly ttftDeciles = new Float64Array(10);
+  readonly finishDeciles = new Float64Array(10);
   /** endpoint → status × 16 + outcome → requests. */
   readonly requests = new Map<string, Map<number, number>>();
   promptTokens = 0;
@@ -170,6 +173,16 @@ export class ServeMetrics {
         series.tpotRatio.samples(ratioName, { model: series.model, kind: 'tpot' }, out);
       }),
     );
+    register(
+      registry,
+      'lintel_gateway_prediction_deciles_total',
+      'Answers by the tenth of what was foretold into which their time fell: of a calibrated prediction each decile gets a tenth.',
+      'counter',
+      all((series, out) => {
+        deciles(series.model, 'ttft', series.ttftDeciles, out);
+        deciles(series.model, 'finish', series.finishDeciles, out);
+      }),
+    );
     register(registry, 'lintel_gateway_attempts_total', 'Attempts on replicas by how they ended.', 'counter', () =>
       [...this.#attempts].flatMap((value, end) => (value === 0 ? [] : [{ labels: { end: endName(end) }, value }])),
     );
@@ -225,11 +238,14 @@ export class ServeMetrics {
   }
 
   /** How near the prediction came; nothing where there was none, or no tokens were seen to come. */
-  predicted(model: string, { measuredTtftMs, measuredTpotMs, predictedTtftMs, predictedTpotMs }: Flight): void {
+  predicted(model: string, flight: Flight): void {
+    const { measuredTtftMs, measuredTpotMs, predictedTtftMs, predictedTpotMs, ttft, finish } = flight;
     const first = measuredTtftMs / predictedTtftMs;
     const each = measuredTpotMs / predictedTpotMs;
     if (first >= 0) this.#of(model).ttftRatio.observe(first);
     if (each >= 0) this.#of(model).tpotRatio.observe(each);
+    if (ttft !== undefined && ttft.decile > 0) count(this.#of(model).ttftDeciles, ttft.decile);
+    if (finish !== undefined && finish.decile > 0) count(this.#of(model).finishDeciles, finish.decile);
   }
 
   prefix(hashed: number, matched: number): void {
@@ -266,6 +282,16 @@ export class ServeMetrics {
     let series = this.#series.get(label);
     if (series === undefined) this.#series.set(label, (series = new ModelSeries(label)));
     return series;
+  }
+}
+
+function count(counts: Float64Array, decile: number): void {
+  counts[decile - 1] = (counts[decile - 1] as number) + 1;
+}
+
+function deciles(model: string, kind: string, counts: Float64Array, out: Sample[]): void {
+  for (let at = 0; at < 10; at++) {
+    out.push({ labels: { model, kind, decile: String(at + 1) }, value: counts[at] as number });
   }
 }
 

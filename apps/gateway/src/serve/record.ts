@@ -3,6 +3,7 @@ import type {
   CapturedPick,
   RecordedAttempt,
   RecordedCost,
+  RecordedForecast,
   RecordedHandover,
   RecordedTunnel,
   RecordedUsage,
@@ -51,6 +52,8 @@ export class Account {
   replicasSeq = 0;
   tenantsSeq = 0;
   handover: RecordedHandover | undefined;
+  /** Of the answer that came whole: what was foretold of its first token and its end, and what it came to. */
+  forecasts: { readonly ttft: RecordedForecast | undefined; readonly finish: RecordedForecast | undefined } | undefined;
 
   toRecord(requestId: string, receivedAtMs: number, endpoint: string): RecordInput {
     return {
@@ -93,6 +96,8 @@ export class Account {
       profile: this.profile,
       handover: this.handover,
       modelChoice: this.choice?.toRecord(),
+      ttft: this.forecasts?.ttft,
+      finish: this.forecasts?.finish,
     };
   }
 }

@@ -201,6 +201,45 @@ export interface ReplicaLive {
 }
 
 /** One group of the ledger. */
+/** Answers that fell into one tenth of what was expected of them. */
+export interface CalibrationDecile {
+  /** 1 to 10. */
+  readonly decile: number;
+  readonly answers: number;
+  /** Of all with a decile; a calibrated prediction has 0.1 in each. */
+  readonly share: number;
+  /** share − 0.1. */
+  readonly error: number;
+  /** Means; null where none fell here. */
+  readonly predictedMs: number | null;
+  readonly measuredMs: number | null;
+}
+
+export interface CalibrationItem {
+  readonly model: string;
+  readonly kind: 'ttft' | 'finish';
+  /** Answers with a prediction; those whose deciles were known when they were sent are in `deciles`. */
+  readonly answers: number;
+  readonly deciles: readonly CalibrationDecile[];
+  /** The largest |error| of a decile. */
+  readonly errorMax: number;
+  /** Share of the answers between low and high, which is to be 0.8. */
+  readonly within: number;
+  /** |measured ∕ predicted − 1|: its median, and what nine in ten stay within; null where nothing was measured. */
+  readonly offP50: number | null;
+  readonly offP90: number | null;
+}
+
+export interface CalibrationAnswer extends Durable {
+  readonly source: 'postgres' | 'frames';
+  readonly records: number;
+  readonly sinceMs: number;
+  readonly untilMs: number | null;
+  /** By model and kind. */
+  readonly items: readonly CalibrationItem[];
+  readonly note: string;
+}
+
 export interface UsageItem {
   /** By the names that were asked for. */
   readonly group: Readonly<Record<string, string>>;

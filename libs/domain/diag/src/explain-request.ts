@@ -85,6 +85,17 @@ export interface HandoverExplanation {
   readonly tokens: number;
 }
 
+/** What was foretold of a time when the request was sent to its replica, and what it came to. */
+export interface ForecastExplanation {
+  readonly predictedMs: number;
+  /** One in ten was expected before it, and one in ten after; null is not known yet. */
+  readonly lowMs: number | null;
+  readonly highMs: number | null;
+  readonly measuredMs: number | null;
+  /** Into which tenth of what was expected it fell, 1 to 10. */
+  readonly decile: number | null;
+}
+
 export interface RequestExplanation {
   readonly requestId: string;
   readonly receivedAtMs: number;
@@ -124,6 +135,9 @@ export interface RequestExplanation {
   readonly cost?: CostExplanation;
   /** Null where it was no WebSocket session. */
   readonly tunnel?: TunnelExplanation | null;
+  /** Null where nothing was foretold, or no answer came whole. */
+  readonly ttftForecast?: ForecastExplanation | null;
+  readonly finishForecast?: ForecastExplanation | null;
 }
 
 interface SpecShape {
@@ -304,6 +318,8 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
           },
     cost: explainCost(record, { counted: usage !== undefined, answered, outcome }),
     tunnel: record.tunnel === undefined ? null : tunnelOf(record.tunnel),
+    ttftForecast: forecastOf(record.ttft),
+    finishForecast: forecastOf(record.finish),
   };
 }
 
@@ -314,6 +330,18 @@ const tunnelOf = ({ bytesUp, bytesDown, messagesUp, messagesDown, closeCode }: r
   messagesDown,
   closeCode: closeCode === 0 ? null : closeCode,
 });
+
+function forecastOf(forecast: route.Forecast | undefined): ForecastExplanation | null {
+  if (forecast === undefined) return null;
+  const { predictedMs, lowMs, highMs, measuredMs, decile } = forecast;
+  return {
+    predictedMs,
+    lowMs: reached(lowMs),
+    highMs: reached(highMs),
+    measuredMs: reached(measuredMs),
+    decile: decile === 0 ? null : decile,
+  };
+}
 
 /** What was special about an attempt. */
 function markOf({ hedge, continues, continuedTokens }: route.Attempt): string {

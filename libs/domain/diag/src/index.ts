@@ -3,6 +3,9 @@ export type {
   AdminKeyItem,
   ApplyAnswer,
   BudgetItem,
+  CalibrationAnswer,
+  CalibrationDecile,
+  CalibrationItem,
   DeadLetterAnswer,
   DeadLetterItem,
   Durable,
@@ -39,6 +42,7 @@ export type {
   VerifyPart,
   WhyAnswer,
 } from './answers.ts';
+export { Calibration } from './calibration.ts';
 export type { CommitExplanation, EventExplanation, ReasonExplanation } from './explain-commit.ts';
 export { explainCommit } from './explain-commit.ts';
 export type { CostExplanation } from './explain-cost.ts';
@@ -46,6 +50,7 @@ export { costState } from './explain-cost.ts';
 export type {
   AttemptExplanation,
   CandidateExplanation,
+  ForecastExplanation,
   InputExplanation,
   PickExplanation,
   RequestExplanation,

@@ -1,9 +1,9 @@
 import type { HedgeProfile } from '#libs/domain/route';
 import type { Environment, Timer } from '#libs/kernel';
 import type { Flight } from '#libs/latency-model';
+import { RatioQuantiles } from '#libs/latency-model';
 import type { Registry } from '#libs/observability';
 import { register } from '../metrics.ts';
-import { LateQuantile } from './late-quantile.ts';
 import { hedgingLimits as limits } from './limits.ts';
 
 /** A stream whose first byte is waited for. */
@@ -44,7 +44,7 @@ export class Hedging {
   #watched: Watched[] = [];
   #timer: Timer | undefined;
   readonly #budgets = new WeakMap<HedgeProfile, Budget>();
-  readonly #late = new Map<string, LateQuantile>();
+  readonly #late = new Map<string, RatioQuantiles>();
   readonly #counts = new Map<HedgeResult, number>();
   readonly #environment: Environment;
 
@@ -81,7 +81,7 @@ export class Hedging {
     let late = this.#late.get(sent.model);
     if (late === undefined) {
       if (this.#late.size >= limits.modelsMax) this.#late.delete(this.#late.keys().next().value as string);
-      this.#late.set(sent.model, (late = new LateQuantile()));
+      this.#late.set(sent.model, (late = new RatioQuantiles(limits)));
     }
     late.observe(tookMs / predictedTtftMs);
   }
