@@ -175,6 +175,39 @@ describe('engines, kv-index, broker and gateway', () => {
     await expect(question('Block', { hash: 'a text' })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
   });
 
+  test('asked as Mooncake is: how many tokens of a prompt each replica has', async () => {
+    const tokens = prompt(70, 200);
+    await ask(tokens);
+    await settled();
+    const query = async (body: object, key = 'la-test'): Promise<[number, Record<string, never>]> => {
+      const response = await fetch(`${kvIndex.url}/query`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
+        body: JSON.stringify(body),
+      });
+      return [response.status, (await response.json()) as Record<string, never>];
+    };
+    const asked = { model, token_ids: tokens, block_size: blockSize };
+    const [status, { default: found = {} }] = await query(asked);
+    expect(status).toBe(200);
+    const depths = Object.values(found as Record<string, { longest_matched: number; GPU: number; DP: object }>);
+    const whole = Math.floor(tokens.length / blockSize) * blockSize;
+    expect(depths).toHaveLength(2);
+    expect(Math.max(...depths.map(({ GPU }) => GPU))).toBe(whole);
+    expect(depths.find(({ GPU }) => GPU === whole)).toMatchObject({ longest_matched: whole, DP: { '0': whole } });
+    expect(await query({ ...asked, lora_name: 'other' })).toMatchObject([
+      200,
+      { default: { 'engine-0': { GPU: 0 }, 'engine-1': { GPU: 0 } } },
+    ]);
+    expect(await query({ ...asked, instance_id: 'engine-1' })).toMatchObject([200, { default: { 'engine-1': {} } }]);
+    expect(await query({ ...asked, block_size: 7 })).toMatchObject([
+      400,
+      { detail: expect.stringContaining(`${blockSize} tokens`) },
+    ]);
+    expect((await query({ ...asked, token_ids: ['a'] }))[0]).toBe(400);
+    expect((await query(asked, 'no'))[0]).toBe(401);
+  });
+
   test('a gateway that starts is exact within seconds, by snapshots', async () => {
     await gateway.stop();
     gateway = await begin('gw-2');

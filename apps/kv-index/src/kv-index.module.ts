@@ -4,6 +4,7 @@ import { Module } from '@nestjs/common';
 import type { Core } from './core.ts';
 import { HealthController } from './http/health.controller.ts';
 import { KvController } from './http/kv.controller.ts';
+import { MooncakeController } from './http/mooncake.controller.ts';
 import { ADMIN_KEY, BOARD, CORE } from './tokens.ts';
 
 @Module({})
@@ -12,7 +13,7 @@ export class KvIndexModule {
   static of(core: Core, board: HealthBoard, adminKey: string): DynamicModule {
     return {
       module: KvIndexModule,
-      controllers: [HealthController, KvController],
+      controllers: [HealthController, KvController, MooncakeController],
       providers: [
         { provide: CORE, useValue: core },
         { provide: BOARD, useValue: board },

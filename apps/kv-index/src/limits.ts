@@ -14,7 +14,10 @@ export const limits = {
   snapshotMsMin: 400,
   retryMs: 500,
   startMsMax: 10_000,
-  bodyBytesMax: 64 * 1024,
+  /** A prompt's tokens in a question are the most that anybody sends. */
+  bodyBytesMax: 8 * 1024 * 1024,
+  queryTokensMax: 1_048_576,
+  textMax: 512,
   /** Blocks told of one prompt, and in one list. */
   listMax: 1_000,
   replicasMax: 4_096,

@@ -6,6 +6,8 @@ export type { FollowedBatch, KvFollowerOptions } from './kv-follow/follower.ts';
 export { KvFollower } from './kv-follow/follower.ts';
 export type { ResetReason, SequenceEffect, Timed } from './kv-follow/sequencer.ts';
 export { kvFollowLimits, KvSequencer } from './kv-follow/sequencer.ts';
+export type { KvPollerOptions } from './kv-poll/poller.ts';
+export { KvPoller } from './kv-poll/poller.ts';
 export { engineLimits } from './limits.ts';
 export type { AdapterUse, EngineLoad } from './load.ts';
 export { readLoad } from './load.ts';

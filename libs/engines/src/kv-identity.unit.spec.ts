@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { Packr } from 'msgpackr';
 import type { KvEvent } from '#libs/engines';
-import { decodeKvMessage } from '#libs/engines';
+import { decodeKvMessage, decodeKvPayload } from '#libs/engines';
 import { hashTokens, KvIdentity, KvIndex } from '#libs/prefix-index';
 import { captured, fixtureText } from './fixtures.fixture.ts';
 
@@ -102,5 +103,52 @@ describe("the chain that a router predicts of a prompt is what a real vLLM's eve
     }
     expect(identity.counts).toEqual({ orphans: 0, misfits: 0, refused: 0, unknownRemovals: 0 });
     expect(checks).toBeGreaterThan(checksMin);
+  });
+});
+
+describe("SGLang's events: an array each, one page an event, hashes signed, what is a default left out", () => {
+  const packr = new Packr({ useRecords: false });
+  const eventsIn = (events: unknown[]): readonly KvEvent[] => {
+    const batch = decodeKvPayload(new Uint8Array(packr.pack([1.5, events])));
+    if ('problem' in batch) throw new Error(batch.problem);
+    expect(batch.dataParallelRank).toBeNull();
+    return batch.events;
+  };
+  const depths = (index: KvIndex, tokens: readonly number[], page: number): [number, number] => {
+    const chain = hashTokens({ model }, Uint32Array.from(tokens), page);
+    const { device, host } = index.matchMedia(chain, ['a']);
+    return [device[0] as number, host[0] as number];
+  };
+
+  test.each([1, 2])('pages of %s: stored, written to host memory, removed', (page) => {
+    const index = new KvIndex();
+    const identity = new KvIdentity(index);
+    const holder = index.holder('a');
+    const apply = (events: unknown[]): void => {
+      for (const event of eventsIn(events)) identity.apply(holder, model, event);
+    };
+    const tokens = [7, 300, 70_000, 9];
+    const hashes = [-1n, 2n ** 63n - 1n, -(2n ** 63n), 5n].slice(0, tokens.length / page);
+    const stored = (at: number, ...medium: string[]): unknown[] => [
+      'BlockStored',
+      [hashes[at]],
+      at === 0 ? null : hashes[at - 1],
+      tokens.slice(at * page, (at + 1) * page),
+      page,
+      null,
+      ...medium,
+    ];
+    apply(hashes.map((_, at) => stored(at)));
+    expect(depths(index, tokens, page)).toEqual([hashes.length, hashes.length]);
+    apply([stored(0, 'CPU'), ['BlockRemoved', [hashes[0]], 'GPU']]);
+    expect(depths(index, tokens, page)).toEqual([0, hashes.length]);
+    apply([
+      ['BlockRemoved', [hashes[1]]],
+      ['BlockRemoved', [hashes[0]], 'CPU'],
+    ]);
+    expect(depths(index, tokens, page)).toEqual([0, 0]);
+    expect(holder.holdings.size).toBe(hashes.length - 2);
+    apply([['AllBlocksCleared']]);
+    expect(holder.holdings.size).toBe(0);
   });
 });

@@ -10,4 +10,7 @@ export const engineLimits = {
   kvMessageBytesMax: 16 * 1024 * 1024,
   kvEventsPerBatchMax: 16_384,
   kvNestingMax: 8,
+  kvPollBytesMax: 64 * 1024 * 1024,
+  /** Blocks of which it is kept that they are not on the device, of an engine that only says so once. */
+  kvOffDeviceBlocksMax: 1_048_576,
 } as const;

@@ -4,6 +4,6 @@ export type { EngineBatch, KvFrame, RankPlace } from './frame.ts';
 export { decodeKvFrame, encodeKvFrame } from './frame.ts';
 export { kvStreamLimits } from './limits.ts';
 export type { KvSource } from './source.ts';
-export { kvLabels, kvSourceOf } from './source.ts';
+export { isPolled, kvLabels, kvSourceOf } from './source.ts';
 export type { WantedSnapshots } from './wanted.ts';
 export { decodeWanted, encodeWanted, wantedPattern, wantedSubject } from './wanted.ts';

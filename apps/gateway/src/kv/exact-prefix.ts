@@ -1,3 +1,4 @@
+import { route } from '#libs/contracts';
 import type { BlockHashes } from '#libs/prefix-index';
 import { hashTokens } from '#libs/prefix-index';
 import type { KvFold } from '#libs/kv-stream';
@@ -59,6 +60,9 @@ export function exactPrefix(fold: KvFold, asked: ExactAsked, nowMs: number): Exa
   for (const replica of replicas) {
     const state = replica.routability(nowMs);
     if (state !== 'ready' && state !== 'unknown') continue;
+    // Its events name tokens alone: blocks of an adapter or of a salt look like those of any other prompt.
+    if (replica.engine === route.EngineKind.SGLANG && (adapter !== '' || cacheSalt !== ''))
+      return `no-keys:${replica.id}`;
     if (!fold.exact(replica.id, nowMs))
       return fold.replicas.has(replica.id) ? `inexact:${replica.id}` : `no-events:${replica.id}`;
     for (const { holder } of fold.replicas.get(replica.id)?.ranks.values() ?? []) {

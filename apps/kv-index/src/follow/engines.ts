@@ -77,7 +77,7 @@ export class Engines {
     }
     for (const [replicaId, follower] of this.followers) {
       const source = wanted.get(replicaId);
-      if (source?.endpoint === follower.source.endpoint && source.replay === follower.source.replay) continue;
+      if (source !== undefined && sameSource(source, follower.source)) continue;
       this.followers.delete(replicaId);
       this.#stop(follower, source === undefined);
     }
@@ -163,3 +163,6 @@ export class Engines {
     this.#waiters = this.#waiters.filter((one) => one !== waiter);
   }
 }
+
+const sameSource = (a: KvSource, b: KvSource): boolean =>
+  a.endpoint === b.endpoint && a.replay === b.replay && a.blockTokens === b.blockTokens;

@@ -42,7 +42,7 @@ export class Outbox {
     this.#queue.push(outgoing);
     if ('batch' in outgoing) this.#bytes += outgoing.batch.payload.byteLength;
     if (this.#bytes > limits.outboxBytesMax) return this.#fail(`${this.#bytes} bytes wait for the broker`);
-    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+    this.#begin();
   }
 
   /** Nothing more is published, but for what is under way. */
@@ -54,8 +54,16 @@ export class Outbox {
 
   /** Publishes all that waits, then closes. */
   async finish(): Promise<void> {
-    await this.#running;
+    while (this.#running !== undefined) await this.#running;
     await this.close();
+  }
+
+  #begin(): void {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+      // Put in after the last look, and before this.
+      if (this.#queue.length > 0) this.#begin();
+    });
   }
 
   #fail(why: string): void {

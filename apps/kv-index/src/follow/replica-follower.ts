@@ -1,11 +1,11 @@
 import { subjects } from '#libs/contracts';
 import type { FollowedBatch, KvFollowerOptions, SequenceEffect } from '#libs/engines';
-import { KvFollower } from '#libs/engines';
+import { KvFollower, KvPoller } from '#libs/engines';
 import type { FrameStream } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
 import { errorText } from '#libs/kernel';
 import type { KvFold, KvFrame, KvSource, RankPlace } from '#libs/kv-stream';
-import { kvStreamLimits } from '#libs/kv-stream';
+import { isPolled, kvStreamLimits } from '#libs/kv-stream';
 import { encodeHoldings } from '#libs/prefix-index';
 import { limits } from '../limits.ts';
 import { Outbox } from './outbox.ts';
@@ -31,7 +31,7 @@ const rank = 0;
 export class ReplicaFollower {
   readonly #parts: FollowerParts;
   #outbox: Outbox | undefined;
-  #follower: KvFollower | undefined;
+  #follower: KvFollower | KvPoller | undefined;
   #opening: Promise<void> | undefined;
   /** Of the engine, as it was published. */
   #place: RankPlace | undefined;
@@ -154,7 +154,7 @@ export class ReplicaFollower {
   }
 
   #lead(): void {
-    const { environment, fold, say } = this.#parts;
+    const { fold, say } = this.#parts;
     const outbox = this.#newOutbox();
     this.#outbox = outbox;
     const known = fold.replicas.get(this.replicaId)?.ranks.get(rank);
@@ -168,14 +168,7 @@ export class ReplicaFollower {
     this.#bytesSinceSnapshot = 0;
     this.#snapshotWaits = false;
     this.#beat();
-    this.#opening = KvFollower.open({
-      endpoint: this.source.endpoint,
-      replayEndpoint: this.source.replay,
-      environment,
-      resume,
-      ...(this.#parts.tuning === undefined ? {} : { tuning: this.#parts.tuning }),
-      onEffect: (effect) => this.#effect(effect),
-    })
+    this.#opening = this.#open(resume)
       .then(async (follower) => {
         if (this.#outbox === outbox && !this.#stopped) this.#follower = follower;
         else await follower.close();
@@ -184,6 +177,28 @@ export class ReplicaFollower {
         say(`${this.replicaId}: ${this.source.endpoint} cannot be followed: ${errorText(thrown)}`);
         this.#letGo();
       });
+  }
+
+  async #open(resume: KvFollowerOptions['resume']): Promise<KvFollower | KvPoller> {
+    const { environment, tuning, say } = this.#parts;
+    const onEffect: KvFollowerOptions['onEffect'] = (effect) => this.#effect(effect);
+    const { endpoint, replay, blockTokens } = this.source;
+    if (isPolled(this.source)) {
+      let said = '';
+      const onProblem = (problem: string): void => {
+        if (problem !== said) say(`${this.replicaId}: ${problem}`);
+        said = problem;
+      };
+      return new KvPoller({ url: endpoint, blockTokens, environment, resume, onEffect, onProblem });
+    }
+    return await KvFollower.open({
+      endpoint,
+      replayEndpoint: replay,
+      environment,
+      resume,
+      ...(tuning === undefined ? {} : { tuning }),
+      onEffect,
+    });
   }
 
   #effect(effect: Exclude<SequenceEffect<FollowedBatch>, { type: 'ask' }>): void {

@@ -69,11 +69,12 @@ const replicaTls = ({ ca = '', cert = '', key = '', serverName = '' }: NonNullab
 /** As labels, so that a replica that somebody else registers can say it as well. */
 function labelsOf({ labels, kvEvents }: ReplicaConfig): Record<string, string> {
   if (kvEvents === undefined) return labels;
-  const { endpoint = 'on', replay } = kvEvents;
+  const { endpoint = 'on', replay, blockTokens } = kvEvents;
   return {
     ...labels,
     'lintel.kv-events': endpoint,
     ...(replay === undefined ? {} : { 'lintel.kv-events-replay': replay }),
+    ...(blockTokens === undefined ? {} : { 'lintel.kv-block-tokens': String(blockTokens) }),
   };
 }
 

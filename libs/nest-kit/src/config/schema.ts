@@ -18,6 +18,12 @@ export const engineNames = ['vllm', 'sglang', 'llama.cpp', 'tensorrt-llm', 'open
 const absolutePath = z.string().startsWith('/', 'must be an absolute path');
 
 const zmq = z.string().regex(/^tcp:\/\/(\[[^\]]+\]|[^:/]+):\d{1,5}$/, 'must be tcp://HOST:PORT');
+const kvEndpoint = z
+  .string()
+  .regex(
+    /^(tcp:\/\/(\[[^\]]+\]|[^:/]+):\d{1,5}|https?:\/\/[^\s]+)$/,
+    'must be tcp://HOST:PORT, or http://HOST:PORT/PATH of an engine that is asked for them',
+  );
 
 const replica = z.strictObject({
   id: id.optional(),
@@ -29,8 +35,17 @@ const replica = z.strictObject({
   roleset: z.string().default(''),
   labels: z.record(z.string(), z.string()).default({}),
   metricsUrl: origin.optional(),
-  /** Its KV events, over ZeroMQ; {} is vLLM's own ports, 5557 and 5558, each rank's as many ports further. */
-  kvEvents: z.strictObject({ endpoint: zmq.optional(), replay: zmq.optional() }).optional(),
+  /**
+   * Its KV events, over ZeroMQ; {} is vLLM's own ports, 5557 and 5558, each rank's as many ports further. Of TensorRT-LLM they are
+   * asked for over HTTP, and it does not say how many tokens a block has (32 where nothing is given).
+   */
+  kvEvents: z
+    .strictObject({
+      endpoint: kvEndpoint.optional(),
+      replay: zmq.optional(),
+      blockTokens: z.int().min(1).max(99_999).optional(),
+    })
+    .optional(),
   /** Data-parallel ranks behind this one server (vLLM's --data-parallel-size): each is a replica of its own. */
   dataParallel: z.int().min(2).max(256).optional(),
   /** The engine's own key: `env:NAME` or `file:/path`. */
