@@ -6,6 +6,9 @@ export interface VllmEngine {
   readonly name: string;
   readonly url: string;
   readonly pid: number;
+  /** Endpoints of its KV events and of their replay. */
+  readonly kvEvents: string;
+  readonly replay: string;
 }
 
 const parsed = (name: string): unknown => JSON.parse(env.variable(name) ?? '[]');

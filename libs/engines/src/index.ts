@@ -2,7 +2,7 @@ export type { Detection, ProbeAnswer } from './detect.ts';
 export { detectEngine } from './detect.ts';
 export type { BlockHashWords, KvBatch, KvEvent, KvMessage } from './kv-events.ts';
 export { decodeKvMessage, decodeKvPayload, hashWords } from './kv-events.ts';
-export type { FollowedBatch, KvFollowerOptions } from './kv-follow/follower.ts';
+export type { FollowedBatch, KvFollowerOptions, KvSockets } from './kv-follow/follower.ts';
 export { KvFollower } from './kv-follow/follower.ts';
 export type { ResetReason, SequenceEffect, Timed } from './kv-follow/sequencer.ts';
 export { kvFollowLimits, KvSequencer } from './kv-follow/sequencer.ts';

@@ -121,6 +121,14 @@ export class KvFold {
     this.index.forgetReplica(replicaId);
   }
 
+  /** Those that are not there any more, and of which nobody said so: whoever followed them died first, or spoke once more after it. */
+  forgetGone(there: { has(replicaId: string): boolean }): void {
+    const untilMs = this.#environment.clock.monotonicMs() - kvStreamLimits.goneMs;
+    for (const { replicaId, heardAtMs } of this.replicas.values()) {
+      if (heardAtMs <= untilMs && !there.has(replicaId)) this.forget(replicaId);
+    }
+  }
+
   /** Folds one frame, in slices: others run in between. */
   async apply({ subject, bytes, seq }: Pick<StoredFrame, 'subject' | 'bytes' | 'seq'>): Promise<void> {
     const replicaId = subject.slice(subject.lastIndexOf('.') + 1);

@@ -120,6 +120,16 @@ describe('a fold of LINTEL_KV', () => {
     expect([fold.index.size, fold.index.holdings, fold.replicas.size]).toEqual([0, 0, 0]);
   });
 
+  test('keeps nothing of who was removed without a word: its follower died first, or spoke once more', async () => {
+    await give(claim('w1'), reset(), batches([0]), { kind: 'gone', writer: 'w1' }, beat(1));
+    expect(fold.replicas.size).toBe(1);
+    nowMs += kvStreamLimits.goneMs;
+    fold.forgetGone(new Set(['a']));
+    expect(fold.replicas.size).toBe(1);
+    fold.forgetGone(new Set());
+    expect([fold.index.size, fold.index.holdings, fold.replicas.size]).toEqual([0, 0, 0]);
+  });
+
   test('counts what cannot be read, and goes on', async () => {
     await fold.apply({ subject: 'lintel.kv.a', bytes: new Uint8Array([9, 0, 0]), seq: 1 });
     await give(claim('w1'), reset());

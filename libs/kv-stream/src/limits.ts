@@ -2,6 +2,8 @@
 export const kvStreamLimits = {
   /** Without a word from who follows an engine for so long, what is known of that engine is not believed to be exact. */
   staleMs: 5_000,
+  /** So long nobody speaks of a replica that was removed, until nothing of it is kept. */
+  goneMs: 10_000,
   /** So often the one who follows an engine says that it still does. */
   beatMs: 1_000,
   /** Silence after which another one takes an engine over. */

@@ -101,6 +101,11 @@ export class PreciseIndex {
     this.hits.delete(replicaId);
   }
 
+  /** Also those that were never asked. */
+  forgetGone(there: ReadonlySet<string>): void {
+    this.fold.forgetGone(there);
+  }
+
   #ask(): void {
     const replicaIds = this.fold.wanted();
     if (replicaIds.length === 0) return;

@@ -313,6 +313,7 @@ class HttpDataPlane implements DataPlane, Plane {
       for (const replica of [...overflow, ...fallback]) there.add(replica);
     }
     const ids = new Set([...there].map(({ id }) => id));
+    this.kv?.forgetGone(ids);
     for (const [replica, pool] of this.#pools) {
       if (there.has(replica)) continue;
       pool.close();

@@ -15,6 +15,9 @@ export interface EnginesOptions {
   readonly instance: string;
   readonly say: (line: string) => void;
   readonly tuning?: FollowerParts['tuning'];
+  /** For simulation. */
+  readonly sockets?: FollowerParts['sockets'];
+  readonly outboxBytesMax?: number;
 }
 
 /** All replicas with KV events: the fold of the stream, and for each who follows it. */
@@ -57,7 +60,9 @@ export class Engines {
   start(): void {
     this.#running ??= this.#run();
     this.#timer = this.#options.environment.timers.every(kvStreamLimits.beatMs, () => {
-      if (this.caughtUp) for (const follower of this.followers.values()) follower.tick();
+      if (!this.caughtUp) return;
+      for (const follower of this.followers.values()) follower.tick();
+      this.fold.forgetGone(this.followers);
     });
   }
 
@@ -98,7 +103,7 @@ export class Engines {
   }
 
   #follower(replicaId: string, source: KvSource): ReplicaFollower {
-    const { broker, environment, say, tuning } = this.#options;
+    const { broker, environment, say, tuning, sockets, outboxBytesMax } = this.#options;
     return new ReplicaFollower(replicaId, source, {
       writer: this.writer,
       stream: broker.kv,
@@ -107,6 +112,8 @@ export class Engines {
       say,
       foldedTo: async (id, seq) => await this.#foldedTo(id, seq),
       tuning,
+      sockets,
+      outboxBytesMax: outboxBytesMax ?? limits.outboxBytesMax,
     });
   }
 

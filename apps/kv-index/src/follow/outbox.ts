@@ -31,6 +31,7 @@ export class Outbox {
     private readonly failed: (why: string) => void,
     /** Unlike that of any other outbox. */
     private readonly id: string,
+    private readonly bytesMax: number = limits.outboxBytesMax,
   ) {}
 
   get bytes(): number {
@@ -41,7 +42,7 @@ export class Outbox {
     if (this.#closed) return;
     this.#queue.push(outgoing);
     if ('batch' in outgoing) this.#bytes += outgoing.batch.payload.byteLength;
-    if (this.#bytes > limits.outboxBytesMax) return this.#fail(`${this.#bytes} bytes wait for the broker`);
+    if (this.#bytes > this.bytesMax) return this.#fail(`${this.#bytes} bytes wait for the broker`);
     this.#begin();
   }
 

@@ -19,6 +19,8 @@ export interface FollowerParts {
   /** Resolves when the fold has this frame of the stream. */
   readonly foldedTo: (replicaId: string, seq: number) => Promise<void>;
   readonly tuning?: KvFollowerOptions['tuning'];
+  readonly sockets?: KvFollowerOptions['sockets'];
+  readonly outboxBytesMax: number;
 }
 
 /** Each data-parallel rank is a replica of its own. */
@@ -135,7 +137,7 @@ export class ReplicaFollower {
   }
 
   #newOutbox(): Outbox {
-    const { stream, writer, environment } = this.#parts;
+    const { stream, writer, environment, outboxBytesMax } = this.#parts;
     // Each has ids of its own.
     const life = `${writer}.${environment.ids.uuid().slice(0, 8)}`;
     const outbox: Outbox = new Outbox(
@@ -149,6 +151,7 @@ export class ReplicaFollower {
         if (this.#outbox === outbox) this.#letGo();
       },
       life,
+      outboxBytesMax,
     );
     return outbox;
   }
@@ -180,7 +183,7 @@ export class ReplicaFollower {
   }
 
   async #open(resume: KvFollowerOptions['resume']): Promise<KvFollower | KvPoller> {
-    const { environment, tuning, say } = this.#parts;
+    const { environment, tuning, say, sockets } = this.#parts;
     const onEffect: KvFollowerOptions['onEffect'] = (effect) => this.#effect(effect);
     const { endpoint, replay, blockTokens } = this.source;
     if (isPolled(this.source)) {
@@ -196,6 +199,7 @@ export class ReplicaFollower {
       replayEndpoint: replay,
       environment,
       resume,
+      sockets,
       ...(tuning === undefined ? {} : { tuning }),
       onEffect,
     });

@@ -24,7 +24,11 @@ export interface KvFollowerOptions {
   /** Where somebody else who followed this engine had come to. */
   readonly resume?: { readonly next: number; readonly lastAtSeconds: number } | undefined;
   readonly tuning?: Partial<typeof kvFollowerTuning>;
+  /** In place of ZeroMQ's: for simulation. */
+  readonly sockets?: KvSockets | undefined;
 }
+
+export type KvSockets = Pick<typeof import('zeromq'), 'Subscriber' | 'Dealer'>;
 
 export const kvFollowerTuning = {
   reconnectMsMin: 100,
@@ -56,12 +60,12 @@ export class KvFollower {
 
   /** Begins. ZeroMQ is native code, loaded with the first follower and not by who only decodes. */
   static async open(options: KvFollowerOptions): Promise<KvFollower> {
-    return new KvFollower(options, await import('zeromq'));
+    return new KvFollower(options, options.sockets ?? (await import('zeromq')));
   }
 
   private constructor(
     options: KvFollowerOptions,
-    private readonly zmq: typeof import('zeromq'),
+    private readonly zmq: KvSockets,
   ) {
     this.#options = options;
     this.#tuning = { ...kvFollowerTuning, ...options.tuning };
