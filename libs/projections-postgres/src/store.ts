@@ -198,6 +198,8 @@ export class PostgresProjectionStore implements ProjectionStore {
     const schema = schemaName(name, version, number);
     await this.#database.transaction(async (client) => {
       await client.query('set local statement_timeout = 0');
+      // The runner that has caught up and the swap may both want them: `if not exists` alone races.
+      await client.query(`select pg_advisory_xact_lock(hashtext('lintel.index'))`);
       for (const table of projection.tables) {
         for (const statement of indexStatements(schema, table)) await client.query(statement);
       }
