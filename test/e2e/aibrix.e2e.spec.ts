@@ -292,6 +292,15 @@ describe("AIBrix's errors", () => {
       'x-error-multipart-parsing',
       'true',
     ],
+    [
+      'a stream that is neither true nor false',
+      {},
+      { body: '{"model":"chat-m","messages":[],"stream":1}' },
+      400,
+      'invalid_type',
+      'x-error-stream',
+      'stream incorrectly set',
+    ],
     ['an engine that hangs up', {}, { model: 'broken-m' }, 502, 'upstream_failed', 'x-error-response-unknown', 'true'],
   ];
 
@@ -328,9 +337,29 @@ describe("AIBrix's users", () => {
   }
 
   test('are made by who has the admin key, and held to requests and tokens a minute', async () => {
-    expect(await users('CreateUser', { name: 'ann', rpm: 2, tpm: 50_000 }, 'guess')).toBe(401);
-    expect(await users('CreateUser', { name: 'ann', rpm: 2, tpm: 50_000 })).toBe(200);
+    expect(await users('CreateUser', { name: 'ann', rpm: 3, tpm: 50_000 }, 'guess')).toBe(401);
+    expect(await users('CreateUser', { name: 'ann', rpm: 3, tpm: 50_000 })).toBe(200);
     expect(await users('CreateUser', { name: 'bob', rpm: 1_000, tpm: 130 })).toBe(200);
+    // Whose tokens are limited must have a stream of chat tell its usage; who has the default need not.
+    expect(await users('CreateUser', { name: 'cid', rpm: 10, tpm: 0 })).toBe(200);
+    const streamed = (more: object = {}): string =>
+      JSON.stringify({
+        model: 'chat-m',
+        messages: [{ role: 'user', content: 'hi' }],
+        stream: true,
+        max_tokens: 5,
+        ...more,
+      });
+    const silent = await ask({ user: 'ann' }, { body: streamed() });
+    expect([silent.status, silent.code, ...told(silent, 'x-error-no-stream-options-include-usage')]).toEqual([
+      400,
+      'stream_usage_required',
+      'include usage for stream options not set',
+    ]);
+    expect((await ask({ user: 'ann' }, { body: streamed({ stream_options: { include_usage: true } }) })).status).toBe(
+      200,
+    );
+    expect((await ask({ user: 'cid' }, { body: streamed() })).status).toBe(200);
     const requests = await untilRefused('ann');
     expect(told(requests, 'x-error-rpm-exceeded', 'x-error-tpm-exceeded')).toEqual(['true', null]);
     const tokens = await untilRefused('bob');

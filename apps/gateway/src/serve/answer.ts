@@ -54,6 +54,8 @@ export class Answer {
   length = -1;
   /** Takes out the usage that only we asked for. */
   readonly filter: UsageFilter | undefined;
+  /** Its bytes are as the engine wrote them, not compressed. */
+  readonly plain: boolean;
   readonly #tail: BodyTail | undefined;
   readonly #typed: TypedSseScanner | undefined;
   #usage: RecordedUsage | undefined;
@@ -90,6 +92,7 @@ export class Answer {
       }
       out.push(name, value);
     }
+    this.plain = plain;
     if (!plain || status >= 400) return;
     const { dialect } = endpoint;
     if (!stream) {

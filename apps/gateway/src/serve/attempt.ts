@@ -6,6 +6,7 @@ import type { Refusal } from './errors.ts';
 import { upstreamFailed } from './errors.ts';
 import { rawHeader } from './headers.ts';
 import type { Handover } from './pd/handover.ts';
+import type { Unfit } from './unfit.ts';
 import type { Failure, UpstreamConnection } from './upstream/connection.ts';
 
 /** One try on one replica. `end` charges the replica, exactly once. */
@@ -25,6 +26,8 @@ export class Attempt {
   hedge = false;
   /** As what it was sent, where not as it came. */
   sentAs: string | undefined;
+  /** What the client is told if no other replica does better. */
+  refusal: Refusal | undefined;
   /** Tokens of a broken stream that it goes on from. Undefined: it begins the answer. */
   continuedTokens: number | undefined;
 
@@ -36,6 +39,12 @@ export class Attempt {
     readonly flight: Flight,
   ) {
     replica.begin();
+  }
+
+  /** Its answer does not go to the client. */
+  refused({ refusal, status }: Unfit): void {
+    this.refusal = refusal;
+    if (status !== undefined) this.httpStatus = status;
   }
 
   /** True for the call that ended it. */

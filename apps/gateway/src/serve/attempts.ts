@@ -5,7 +5,7 @@ import type { FleetReplica } from '../fleet/fleet.ts';
 import { Answer } from './answer.ts';
 import type { Asker } from './asker.ts';
 import type { Attempt } from './attempt.ts';
-import { allFailed, endOf, engineDied, joinBytesMax, outcomeOf, retryAfterOf } from './attempt.ts';
+import { allFailed, endOf, joinBytesMax, outcomeOf, retryAfterOf } from './attempt.ts';
 import { takesTextToGoOn } from './engine-traits.ts';
 import type { Break } from './breaks.ts';
 import { brokenBy, stopped } from './breaks.ts';
@@ -25,7 +25,6 @@ import { latin1 } from './http/syntax.ts';
 import { listenToDrain } from './listening.ts';
 import { land } from './landing.ts';
 import { Outgoing } from './outgoing.ts';
-import { startsWithError } from './pd/first-event.ts';
 import type { HandoverHost } from './pd/handover.ts';
 import { answerBegun, Handover } from './pd/handover.ts';
 import type { Plane } from './plane.ts';
@@ -33,6 +32,7 @@ import type { Routed } from './routing.ts';
 import { appendOwnHeaders, noneTakes, whyNone } from './routing.ts';
 import { attemptOn, failedBy, pickFor, rememberHolder } from './trying.ts';
 import { headersFrom } from './targets/external.ts';
+import { unfitToBegin } from './unfit.ts';
 import { Upload } from './upload.ts';
 import type { Caller, Failure, UpstreamConnection } from './upstream/connection.ts';
 
@@ -219,7 +219,8 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
 
   #allFailed(): void {
     if (this.#turn()) return;
-    this.#asker.refuse(allFailed(this.#asker.account.attempts.at(-1)?.end, this.#lastFailure, this.#retryAfterS));
+    const failed = allFailed(this.#asker.account.attempts.at(-1)?.end, this.#lastFailure, this.#retryAfterS);
+    this.#asker.refuse(this.attempt?.refusal ?? failed);
   }
 
   /** Writes the attempt into the account and charges its replica; false where that was done. */
@@ -308,14 +309,12 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     const answer = this.answer as Answer;
     const atMs = nowMs - this.#asker.startMs;
     if (!this.committed) {
-      if (engineDied(answer.status, chunk)) {
-        attempt.connection?.discard();
-        this.#attemptFailed(AttemptEnd.SERVER_ERROR, 'its engine core died');
-        return;
-      }
-      if (attempt.handover !== undefined && startsWithError(chunk)) {
-        attempt.connection?.destroy();
-        this.#attemptFailed(AttemptEnd.TRANSFER_FAILED, 'its stream began with an error');
+      const unfit = unfitToBegin(this.#plane, this.#asker, attempt, answer, chunk);
+      if (unfit !== undefined) {
+        if (answer.sse === undefined) attempt.connection?.discard();
+        else attempt.connection?.destroy();
+        attempt.refused(unfit);
+        this.#attemptFailed(unfit.end, unfit.message, unfit.end === AttemptEnd.ANSWERED);
         return;
       }
       this.#commit(attempt, answer, atMs, chunk.length === answer.length);
@@ -413,6 +412,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     // Of an answer that is still to come nobody knows yet how it ends.
     const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
     appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);
+    if (this.#plane.compat && answer.status >= 400) answer.headers.push('x-error-response-unknown', 'true');
     if (this.where.splittable === true) answerBegun(this.where, attempt, answer.headers, atMs);
     const { response, request } = this.#asker;
     this.#asker.charge?.appendHeaders(answer.headers);

@@ -70,10 +70,12 @@ export const badRequest = (
 ): Refusal => ({ status: 400, code, message, param, outcome: Outcome.REJECTED_BAD_REQUEST, marker });
 
 export const badBody = ({ code, message, param }: BodyProblem): Refusal =>
-  badRequest(code, message, param, [
-    code === 'missing_model' ? 'x-error-no-model-in-request' : 'x-error-request-body-processing',
-    'true',
-  ]);
+  badRequest(code, message, param, bodyMarker(code, param));
+
+function bodyMarker(code: string, param: string | null): readonly [string, string] {
+  if (param === 'stream' && code === 'invalid_type') return ['x-error-stream', 'stream incorrectly set'];
+  return [code === 'missing_model' ? 'x-error-no-model-in-request' : 'x-error-request-body-processing', 'true'];
+}
 
 export const ownTransferField = (name: string): Refusal =>
   badRequest(

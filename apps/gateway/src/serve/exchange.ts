@@ -26,6 +26,7 @@ import type { KeptAnswer, Waiter } from './idempotency.ts';
 import { soundKey } from './idempotency.ts';
 import type { Plane } from './plane.ts';
 import { closeBooks } from './books.ts';
+import { lacksUsage } from './compat/aibrix.ts';
 import { Account } from './record.ts';
 import { appendOwnHeaders, holding, isRefusal, routed, soleModel, storing, unread } from './routing.ts';
 import type { ScannedBody } from './body/body-scanner.ts';
@@ -298,6 +299,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     const replicas = replicasFor(plane, this, scanner, false);
     if ('outcome' in replicas) return this.#stop(replicas);
     this.#modelKnown = true;
+    const lacking = plane.compat ? lacksUsage(plane, account, endpoint, scanner) : undefined;
+    if (lacking !== undefined) return this.#stop(lacking);
     if (!this.#hasTurn()) return undefined;
     const before = scanner.previousResponseId;
     const held = before === '' ? replicas : holding(plane, replicas, before, account.tenantId);

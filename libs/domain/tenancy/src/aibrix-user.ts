@@ -26,6 +26,9 @@ export const withDefaults = ({ name, rpm, tpm }: AibrixUser): AibrixUser => {
   return { name, rpm: requests, tpm: tpm === 0 ? requests * tpmPerRequest : tpm };
 };
 
+/** Its tokens are limited by what goes with its requests, not by an amount of their own. */
+export const usesDefaultTokens = ({ rpm, tpm }: AibrixUser): boolean => tpm === rpm * tpmPerRequest;
+
 /** The user that this tenant is; undefined where there is none. */
 export function aibrixUserOf(state: TenantState | undefined): AibrixUser | undefined {
   if (state?.registration === undefined || state.registration.source !== source) return undefined;

@@ -3,7 +3,7 @@ export { adminKeys, adminKeysId, goodAdminKeys } from './admin-key.decider.ts';
 export type { BudgetEvent, BudgetState, BudgetWindow, ReportSpend } from './budget.decider.ts';
 export { budget } from './budget.decider.ts';
 export type { AibrixUser } from './aibrix-user.ts';
-export { aibrixTenantId, aibrixUserOf, putAibrixUser, tenantSteps } from './aibrix-user.ts';
+export { aibrixTenantId, aibrixUserOf, putAibrixUser, tenantSteps, usesDefaultTokens } from './aibrix-user.ts';
 export { hashApiKey, newApiKey } from './api-key.ts';
 export type { DesiredPrices, PlannedPrices } from './plan-prices.ts';
 export { planPrices } from './plan-prices.ts';
