@@ -34,7 +34,7 @@ import { exposeReplicas, exposeWaker } from './fleet/replica-metrics.ts';
 import { Waker } from './fleet/waker.ts';
 import { GatewayModule } from './gateway.module.ts';
 import { fastifyBehind, listenAt, prepare } from './http-server.ts';
-import { exposeKv, PreciseIndex } from './kv/index.ts';
+import { exposeKv, exposeWarming, PreciseIndex, Warmer } from './kv/index.ts';
 import { exposeQuotas, quotasOf } from './quota/index.ts';
 import { HolderExchange } from './serve/holder-exchange.ts';
 import type { DataPlane } from './serve/data-plane.ts';
@@ -163,6 +163,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   exposeTokens(tokens, metrics);
   void tokens.configure(options.tokenizers ?? {});
   const kv = new PreciseIndex({ broker, environment, instance, say, tokens });
+  const salts = await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng);
   const dataPlane: DataPlane = createDataPlane({
     fleet,
     state: () => folds.state(),
@@ -174,13 +175,26 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     compat,
     streamUsage: options.streamUsage ?? true,
     edge,
-    salts: await cacheSalts(options.edge?.cacheSaltSecret, home, environment.rng),
+    salts,
     quotas,
     tokens,
     kv,
     wanted: (model, replicas, waiting) => waker.want(model, replicas, waiting),
   });
   exposeKv(kv, metrics);
+  const warmer = new Warmer({
+    gatewayId: instance,
+    bootId,
+    environment,
+    telemetry: broker.telemetry,
+    kv,
+    replicas: () => fleet.replicas,
+    state: () => folds.state(),
+    salts,
+    issue: async (id, command, how) => await commands.handle(replica, id, command, how),
+    log: say,
+  });
+  exposeWarming(warmer, metrics);
   let answering = false;
   const shutdown = new Shutdown(environment, say);
   const health = readinessOf({
@@ -245,6 +259,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
           await holders.start();
         },
       },
+      { name: 'warm new replicas', start: () => warmer.start() },
       {
         name: 'answer commands',
         start: async () => {
@@ -282,6 +297,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
         },
       },
       { name: 'bring-up', stop: async () => bringUp.stop() },
+      { name: 'warming', stop: () => warmer.stop() },
       { name: 'KV events', stop: () => kv.stop() },
       { name: 'quotas', stop: () => quotas.stop() },
       {

@@ -34,6 +34,7 @@ export const eventTypes = [
   event('route', 'modelroute', 2, route.ModelRouteSetSchema),
   event('route', 'modelroute', 2, route.ModelRouteRemovedSchema),
   event('route', 'wake', 3, route.WakeRequestedSchema),
+  event('route', 'replica', 4, route.ReplicaWarmedSchema),
   event('tenancy', 'tenant', 1, tenancy.TenantRegisteredSchema),
   event('tenancy', 'tenant', 1, tenancy.TenantRemovedSchema),
   event('tenancy', 'tenant', 1, tenancy.KeyIssuedSchema),

@@ -14,8 +14,8 @@ export class TenancyController {
 
   @MessagePattern('tenancy.RegisterTenant')
   async register(@Payload() message: tenancy.RegisterTenant, @Ctx() context: MessageContext): Promise<Receipt> {
-    const { tenantId, displayName, source, cacheSalt } = message;
-    const command = { type: 'RegisterTenant', tenantId, displayName, source, cacheSalt } as const;
+    const { tenantId, displayName, source, cacheSalt, warm } = message;
+    const command = { type: 'RegisterTenant', tenantId, displayName, source, cacheSalt, warm } as const;
     return await this.commands.answer(tenant, tenantId, command, fromCommandHeaders(context.headers));
   }
 

@@ -17,6 +17,20 @@ export interface PreciseIndexOptions {
   readonly tokens: TokensOf;
 }
 
+/** A request whose prompt's tokens are known exactly. */
+export interface TokensSeen {
+  readonly base: string;
+  readonly adapter: string;
+  readonly cacheSalt: string;
+  /** '' is nobody: keys are not asked for. */
+  readonly tenantId: string;
+}
+
+/** Is told the tokens of each such request; keeps none of them but in a copy. */
+export interface TokensWatcher {
+  saw(request: TokensSeen, tokens: ArrayLike<number>, exact: ExactPrefix | string, nowMs: number): void;
+}
+
 /** Cached tokens of one replica's answers: as expected when they were sent, and as the engine then said. */
 export interface HitCounts {
   predictedTokens: number;
@@ -35,6 +49,8 @@ export class PreciseIndex {
   /** Requests whose prompt's tokens were known but not who holds them, by why. */
   readonly degraded = new Map<string, number>();
   problems = 0;
+  /** Empty where nobody wants to know, which then costs nothing. */
+  readonly watchers: TokensWatcher[] = [];
   readonly #options: PreciseIndexOptions;
   readonly #timers: Timer[] = [];
   #following: Following | undefined;
@@ -69,7 +85,10 @@ export class PreciseIndex {
   }
 
   /** Undefined where no token or no engine is known; a text says why what is known cannot be used. */
-  prefixOf(asked: TokensAsked & Omit<ExactAsked, 'tokens'>, nowMs: number): ExactPrefix | string | undefined {
+  prefixOf(
+    asked: TokensAsked & TokensSeen & Omit<ExactAsked, 'tokens'>,
+    nowMs: number,
+  ): ExactPrefix | string | undefined {
     // Nobody tells of any engine: nothing is to be gained by tokens.
     if (this.fold.replicas.size === 0) return undefined;
     const tokens = givenTokens(asked) ?? this.#options.tokens.of(asked.base, asked.path, asked.body);
@@ -80,6 +99,7 @@ export class PreciseIndex {
       const why = exact.slice(0, exact.indexOf(':') >>> 0);
       this.degraded.set(why, (this.degraded.get(why) ?? 0) + 1);
     }
+    for (const watcher of this.watchers) watcher.saw(asked, tokens, exact, nowMs);
     return exact;
   }
 

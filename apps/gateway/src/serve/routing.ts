@@ -205,14 +205,15 @@ export function routed(plane: Plane, request: RoutedRequest, replicas: readonly 
 /** What the engines themselves say of the prompt, or why that does not help. */
 function exactOf(
   { kv }: Plane,
-  { path, body, scanned, nowMs }: RoutedRequest,
+  { path, body, scanned, key, nowMs }: RoutedRequest,
   base: string,
   adapter: string,
   replicas: readonly FleetReplica[],
 ): ExactPrefix | string | undefined {
   if (kv === undefined) return undefined;
   const { cacheSalt, promptStart, promptEnd } = scanned;
-  return kv.prefixOf({ path, base, adapter, cacheSalt, replicas, body, promptStart, promptEnd }, nowMs);
+  const tenantId = key?.tenantId ?? '';
+  return kv.prefixOf({ path, base, adapter, cacheSalt, tenantId, replicas, body, promptStart, promptEnd }, nowMs);
 }
 
 function planOf(

@@ -113,8 +113,9 @@ function apply({ type, data }: DecodedEvent, id: string, edit: Edit): void {
     case 'ModelRouteRemoved':
       return edit.drop('modelRoutes', id);
     case 'TenantRegistered': {
-      const { displayName, source, cacheSalt } = data as tenancy.TenantRegistered;
-      return edit.merge('tenants', id, { displayName, source, ...(cacheSalt ? { cacheSalt } : {}) });
+      const { displayName, source, cacheSalt, warm } = data as tenancy.TenantRegistered;
+      const wishes = { ...(cacheSalt ? { cacheSalt } : {}), ...(warm ? { warm } : {}) };
+      return edit.merge('tenants', id, { displayName, source, ...wishes });
     }
     case 'LimitsSet': {
       const { limits } = toJson(tenancy.LimitsSetSchema, data as tenancy.LimitsSet) as { limits?: Json };

@@ -16,6 +16,7 @@ describe('replica', () => {
   const ejection = { replicaId: 'r1', gatewayId: 'gw1', reason: '5xx', failures: 9, requests: 10, ejectMs: 1000 };
   const ejected: ReplicaEvent = { type: 'ReplicaEjected', data: ejection };
   const readmission = { replicaId: 'r1', gatewayId: 'gw1', reason: 'probe' };
+  const warming = { replicaId: 'r1', gatewayId: 'gw1', because: 'new', ended: 'done' };
 
   spec(replica)
     .given()
@@ -71,7 +72,13 @@ describe('replica', () => {
     .thenState((state) => expect(state.ejectedBy).toEqual([]))
     .given(registered())
     .when({ type: 'ReadmitReplica', readmission })
-    .thenNothing();
+    .thenNothing()
+    .given(registered(), ejected)
+    .when({ type: 'RecordWarming', warming })
+    .then({ type: 'ReplicaWarmed', data: warming })
+    .given()
+    .when({ type: 'RecordWarming', warming })
+    .thenRefuses('ROUTE_REPLICA_UNKNOWN');
 });
 
 describe('policy', () => {

@@ -8,6 +8,7 @@ import { checkProvider } from './provider.ts';
 type Registration = MessageInitShape<typeof route.ReplicaRegisteredSchema>;
 type Ejection = MessageInitShape<typeof route.ReplicaEjectedSchema>;
 type Readmission = MessageInitShape<typeof route.ReplicaReadmittedSchema>;
+type Warming = MessageInitShape<typeof route.ReplicaWarmedSchema>;
 
 export type ReplicaCommand =
   | { readonly type: 'RegisterReplica'; readonly replica: Registration }
@@ -17,7 +18,9 @@ export type ReplicaCommand =
       readonly reason: string;
     }
   | { readonly type: 'EjectReplica'; readonly ejection: Ejection }
-  | { readonly type: 'ReadmitReplica'; readonly readmission: Readmission };
+  | { readonly type: 'ReadmitReplica'; readonly readmission: Readmission }
+  /** What a gateway had it compute ahead. */
+  | { readonly type: 'RecordWarming'; readonly warming: Warming };
 
 interface Said {
   readonly replicaId: string;
@@ -28,7 +31,8 @@ export type ReplicaEvent =
   | { readonly type: 'ReplicaRegistered'; readonly data: Registration }
   | { readonly type: 'ReplicaDrained' | 'ReplicaResumed' | 'ReplicaRemoved'; readonly data: Said }
   | { readonly type: 'ReplicaEjected'; readonly data: Ejection }
-  | { readonly type: 'ReplicaReadmitted'; readonly data: Readmission };
+  | { readonly type: 'ReplicaReadmitted'; readonly data: Readmission }
+  | { readonly type: 'ReplicaWarmed'; readonly data: Warming };
 
 export interface ReplicaState {
   /** Undefined before the first registration and after a removal. */
@@ -72,6 +76,9 @@ export const replica: Decider<ReplicaState, ReplicaCommand, ReplicaEvent> = {
         const { gatewayId = '' } = command.readmission;
         return state.ejectedBy.includes(gatewayId) ? [{ type: 'ReplicaReadmitted', data: command.readmission }] : [];
       }
+      case 'RecordWarming':
+        known(state, command.warming.replicaId ?? '');
+        return [{ type: 'ReplicaWarmed', data: command.warming }];
     }
   },
   evolve(state, event) {
@@ -88,6 +95,8 @@ export const replica: Decider<ReplicaState, ReplicaCommand, ReplicaEvent> = {
         return { ...state, ejectedBy: [...without(state.ejectedBy, event.data.gatewayId), event.data.gatewayId ?? ''] };
       case 'ReplicaReadmitted':
         return { ...state, ejectedBy: without(state.ejectedBy, event.data.gatewayId) };
+      case 'ReplicaWarmed':
+        return state;
     }
   },
 };

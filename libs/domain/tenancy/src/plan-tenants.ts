@@ -14,6 +14,7 @@ export interface DesiredTenant {
   readonly displayName: string;
   /** Not given is no. */
   readonly cacheSalt?: boolean | undefined;
+  readonly warm?: boolean | undefined;
   readonly projects?: readonly { readonly projectId: string; readonly displayName: string }[] | undefined;
   readonly users?:
     | readonly { readonly userId: string; readonly projectId: string; readonly displayName: string }[]
@@ -85,11 +86,12 @@ class TenantPlanner {
 
   bring(desired: DesiredTenant, { source, nowMs }: PlanOptions): void {
     const before = this.#before;
-    const { tenantId, displayName, projects = [], users = [], keys, limits = [], cacheSalt = false } = desired;
+    const { tenantId, displayName, projects = [], users = [], keys, limits = [] } = desired;
+    const { cacheSalt = false, warm = false } = desired;
     const keeps = (was: string | undefined): string => (byApi(was) ? (was as string) : source);
     const sign = (known: boolean): string => (known ? '~' : '+');
     this.#propose(
-      { type: 'RegisterTenant', tenantId, displayName, source: keeps(before.registration?.source), cacheSalt },
+      { type: 'RegisterTenant', tenantId, displayName, source: keeps(before.registration?.source), cacheSalt, warm },
       `${sign(before.registration !== undefined)} tenant ${tenantId}`,
     );
     for (const project of projects) {

@@ -23,6 +23,8 @@ export type TenantCommand =
       readonly source: string;
       /** Its prompts share no cached block with other tenants'; undefined leaves it as it is. */
       readonly cacheSalt?: boolean | undefined;
+      /** Prefixes that its requests share may be computed ahead on new replicas; undefined leaves it as it is. */
+      readonly warm?: boolean | undefined;
     }
   | { readonly type: 'RemoveTenant'; readonly tenantId: string; readonly reason: string }
   | ({ readonly type: 'IssueKey' } & Omit<Issue, '$typeName'>)
@@ -119,13 +121,13 @@ export const tenant: Decider<TenantState, TenantCommand, TenantEvent> = {
       case 'RegisterTenant': {
         const { tenantId, displayName, source } = command;
         const { registration } = state;
-        const before = registration?.cacheSalt ?? false;
-        const { cacheSalt = before } = command;
+        const saltedBefore = registration?.cacheSalt ?? false;
+        const warmBefore = registration?.warm ?? false;
+        const { cacheSalt = saltedBefore, warm = warmBefore } = command;
         const same = registration?.displayName === displayName && registration.source === source;
-        if (same && cacheSalt === before) return [];
-        return [
-          { type: 'TenantRegistered', data: { tenantId, displayName, source, ...(cacheSalt ? { cacheSalt } : {}) } },
-        ];
+        if (same && cacheSalt === saltedBefore && warm === warmBefore) return [];
+        const wishes = { ...(cacheSalt ? { cacheSalt } : {}), ...(warm ? { warm } : {}) };
+        return [{ type: 'TenantRegistered', data: { tenantId, displayName, source, ...wishes } }];
       }
       case 'RemoveTenant': {
         const { tenantId, reason } = command;

@@ -31,6 +31,7 @@ export interface DesiredTenantConfig {
   readonly tenantId: string;
   readonly displayName: string;
   readonly cacheSalt?: boolean;
+  readonly warm?: boolean;
   readonly projects?: readonly { readonly projectId: string; readonly displayName: string }[];
   readonly users?: readonly { readonly userId: string; readonly projectId: string; readonly displayName: string }[];
   readonly keys: readonly DesiredKeyConfig[];
@@ -131,6 +132,7 @@ function tenant(given: TenantConfig): DesiredTenantConfig {
     tenantId: given.id,
     displayName: given.name,
     ...(given.cacheSalt ? { cacheSalt: true } : {}),
+    ...(given.warm ? { warm: true } : {}),
     keys: given.keys.map((key) => ({
       keyId: key.id,
       keyHash: key.sha256,

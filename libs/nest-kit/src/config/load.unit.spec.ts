@@ -164,6 +164,14 @@ describe('lintel.yaml', () => {
     expect(problemsOf(twice.replace('- concurrent: 2', '- { id: b, concurrent: 2 }'))).toEqual([]);
   });
 
+  test('what a tenant wishes of caches', () => {
+    const [plain, wishing] = desiredOf(
+      parseConfig('tenants: [{ id: a }, { id: b, cacheSalt: true, warm: true }]', 'f'),
+      'test',
+    ).tenants;
+    expect([plain?.warm, wishing?.cacheSalt, wishing?.warm]).toEqual([undefined, true, true]);
+  });
+
   test('a broken YAML has its line', () => {
     expect(problemsOf('replicas:\n  - url: "http://a:1\n')[0]?.line).toBeGreaterThanOrEqual(2);
     expect(problemsOf('open: true\nopen: false\n')[0]?.message).toMatch(/unique/i);

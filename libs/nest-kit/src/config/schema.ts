@@ -173,6 +173,8 @@ const tenant = z.strictObject({
   name: z.string().default(''),
   /** Its prompts share no cached block with those of other tenants. */
   cacheSalt: z.boolean().default(false),
+  /** Prefixes that its requests share are computed ahead on replicas that come new. */
+  warm: z.boolean().default(false),
   projects: z.array(project).default([]),
   users: z.array(user).default([]),
   keys: z.array(key).default([]),

@@ -1,0 +1,2 @@
+export { Warmer } from './warmer.ts';
+export { exposeWarming } from './warming-metrics.ts';
