@@ -147,18 +147,21 @@ export function lines({ rows }) {
 export const where = ({ workload, replicas, gateways, load }) =>
   `${workload}, ${replicas} replicas, ${gateways > 1 ? `${gateways} gateways, ` : ''}load ${load}`;
 
+/** A policy is not judged by itself with other knowledge. */
+const ofOthers = (rows, policy) => rows.filter(({ strategy }) => !strategy.startsWith(`${policy}@`));
+
 /** Groups in which the policy can be judged. */
 export const judgeable = (groups, policy) =>
   groups.filter(({ rows }) => {
     const row = rows.find(({ strategy }) => strategy === policy);
-    return row !== undefined && compared(row, rows).length > 0;
+    return row !== undefined && compared(row, ofOthers(rows, policy)).length > 0;
   });
 
 /** Groups in which another one is better than the policy. */
 export const lost = (groups, policy, name, more) =>
   judgeable(groups, policy).filter(({ rows }) => {
     const row = rows.find(({ strategy }) => strategy === policy);
-    return !asGood(row, rows, name, more);
+    return !asGood(row, ofOthers(rows, policy), name, more);
   });
 
 /** What columns strategies did without: by what it is, who. */
@@ -190,13 +193,14 @@ export function summary(groups, policy) {
   ];
   const body = groups.flatMap((group) => {
     const row = group.rows.find(({ strategy }) => strategy === policy);
-    const others = row === undefined ? [] : group.rows.filter((other) => other !== row && pairsOf(row, other) > 0);
+    const rows = ofOthers(group.rows, policy);
+    const others = row === undefined ? [] : rows.filter((other) => other !== row && pairsOf(row, other) > 0);
     if (others.length === 0) return [];
     const cells = judged.flatMap(([, name, more]) => {
-      const { other, by, pairs } = bestOther(row, group.rows, name, more);
+      const { other, by, pairs } = bestOther(row, rows, name, more);
       const digits = name === 'good' ? 1 : 0;
-      const told = compared(row, group.rows).length > 0;
-      const mark = told ? (asGood(row, group.rows, name, more) ? ' *' : '') : ' ?';
+      const told = compared(row, rows).length > 0;
+      const mark = told ? (asGood(row, rows, name, more) ? ' *' : '') : ' ?';
       return [
         `${row[name].mean.toFixed(digits)}${mark}`,
         other.strategy,
@@ -214,4 +218,41 @@ export function summary(groups, policy) {
     ];
   });
   return markdown(titles, body);
+}
+
+/** What strategies gain by other knowledge of prefixes, by pairs: a line for each group and strategy that has both. */
+export function knowing(groups, knowledge) {
+  const titles = [
+    'workload, replicas, load (pairs)',
+    'strategy',
+    'good %',
+    `@${knowledge}, more`,
+    'TTFT p90',
+    `@${knowledge}, more`,
+    'hit %',
+    `@${knowledge}, more`,
+  ];
+  const body = groups.flatMap(({ rows, workload, replicas, gateways, load }) =>
+    rows.flatMap((row) => {
+      const other = rows.find(({ strategy }) => strategy === `${row.strategy}@${knowledge}`);
+      if (other === undefined || pairsOf(row, other) === 0) return [];
+      const seeds = new Map([...row.runs].filter(([seed]) => other.runs.has(seed)));
+      const own = rowOf(row.strategy, seeds);
+      const gain = (name, digits) => signed(difference(other, row, name), digits);
+      const several = gateways > 1 ? `, ${gateways} gateways` : '';
+      return [
+        [
+          `${workload}, ${replicas}${several}, ${load} (${seeds.size})`,
+          row.strategy,
+          shown(own.good, 1),
+          gain('good', 1),
+          shown(own.ttft90),
+          gain('ttft90', 0),
+          shown(own.hit, 1),
+          gain('hit', 1),
+        ],
+      ];
+    }),
+  );
+  return body.length === 0 ? '' : markdown(titles, body);
 }

@@ -63,7 +63,7 @@ const numbers = (name, least, most, whole) =>
 const { workloads } = await import('./_routing-runs.mjs');
 const { resolveStrategy, strategyNames } = await import(join(root, 'dist/libs/scheduling/src/index.js'));
 const { plots } = await import('./_routing-page.mjs');
-const { groupsOf, head, judgeable, judged, keyOf, lines, lost, markdown, summary, where, withoutOf } =
+const { groupsOf, head, judgeable, judged, keyOf, knowing, lines, lost, markdown, summary, where, withoutOf } =
   await import('./_routing-tables.mjs');
 
 const traces = values.trace?.split(',') ?? Object.keys(workloads);
@@ -210,6 +210,7 @@ if (values.write) {
     '± is the 95 % confidence interval of the mean, in brackets the number of seeds, or of pairs where there are fewer. Times in ms.',
     '\\* nobody is better by more than the noise of their pairs; ? one pair, which tells nothing.',
     ...(strategies.includes('lintel') ? [summary(groups, 'lintel')] : []),
+    knowing(groups, 'precise'),
     ...pictures,
     daggers.join('\n'),
     ...tables,
