@@ -1,9 +1,21 @@
 // The KV index: requests on one core, long matches over 100 replicas, memory, rebuild. `npm run build` first.
 import process from 'node:process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { bench, dist, machine, percentile, profiled, root, say, verdict } from './_common.mjs';
+import { bench, dist, machine, percentile, say, verdict } from './_common.mjs';
+import {
+  applyHoldings,
+  blockSize,
+  cpuMs,
+  encodeHoldings,
+  hashTokens,
+  KvIdentity,
+  KvIndex,
+  model,
+  stored,
+  us,
+  wordsOf,
+} from './_kv-common.mjs';
+import * as requestsPart from './_kv-requests.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -15,208 +27,16 @@ const { values } = parseArgs({
 if (values.help) {
   say(`npm run bench -- kv [--part requests|match|memory|rebuild] [--profile FILE]
 
-requests  The Mooncake conversation trace (12,031 requests), prompts made of its block ids, 16-token blocks, 8 replicas of 40,000
-          blocks each. A request is: match its prompt over all replicas, choose the one with the most, store its new blocks there as
-          the engine's event would (hashes and tokens), remove by event what the engine evicts for them. One operation each of match,
-          store and remove counts as Dynamo's bench counts: a match of a prompt, an event of an engine. Operations a second are of
-          the process's CPU time, collecting garbage included; what each took is by the clock.
+${requestsPart.help}
 match     A prompt of 100k tokens (6,250 blocks), held in parts by 100 replicas; allocation is what the heap grew by.
 memory    A million blocks on 8 replicas: resident memory of the process and the arrays, per million.
 rebuild   Five million blocks from the snapshot's events, and from the engines' own msgpack batches, by CPU time.`);
   process.exit(0);
 }
 
-const { KvIndex, KvIdentity, hashTokens, encodeHoldings, applyHoldings } = await dist('prefix-index');
 const { decodeKvPayload } = await dist('engines');
 const { Packr } = await import('msgpackr');
 const packr = new Packr({ useRecords: false, variableMapSize: true });
-
-const model = 'bench';
-const blockSize = 16;
-/** Local hashes as an engine's own: two words each. */
-function wordsOf(hashes) {
-  const words = new Uint32Array(hashes.length * 2);
-  for (let i = 0; i < hashes.length; i++) {
-    words[i * 2] = hashes[i];
-    words[i * 2 + 1] = hashes[i] / 4294967296;
-  }
-  return words;
-}
-/** Of this process, in milliseconds. */
-function cpuMs() {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
-}
-const stored = (hashes, tokens, parent) => ({
-  type: 'BlockStored',
-  blockHashes: hashes,
-  parentBlockHash: parent,
-  tokenIds: tokens,
-  blockSize,
-  loraId: null,
-  loraName: null,
-  medium: 'GPU',
-  extraKeys: null,
-  groupIdx: 0,
-  cacheSpecKind: 'full_attention',
-  slidingWindow: null,
-});
-const removed = (hashes) => ({ type: 'BlockRemoved', blockHashes: hashes, medium: 'GPU', groupIdx: 0 });
-const pause = () => new Promise((resolve) => setImmediate(resolve));
-const us = (ms) => `${(ms * 1000).toFixed(0)} µs`;
-
-/** An engine's cache as far as its events show it: blocks in the order of use, a chain's tail going first. */
-class Engine {
-  held = new Map();
-  constructor(blocksMax) {
-    this.blocksMax = blocksMax;
-  }
-
-  known(chain) {
-    let known = 0;
-    while (known < chain.length && this.held.has(chain[known])) known++;
-    return known;
-  }
-
-  /** What it evicts for a prompt of these blocks. */
-  serve(chain) {
-    for (let i = chain.length - 1; i >= 0; i--) {
-      this.held.delete(chain[i]);
-      this.held.set(chain[i], true);
-    }
-    const evicted = [];
-    for (const hash of this.held.keys()) {
-      if (this.held.size - evicted.length <= this.blocksMax) break;
-      evicted.push(hash);
-    }
-    for (const hash of evicted) this.held.delete(hash);
-    return evicted;
-  }
-}
-
-/** Of each request, the ids of its blocks of 512 tokens and the number of its tokens. */
-function traceRequests() {
-  const text = readFileSync(join(root, 'libs/fleet-sim/traces/mooncake-conversation.csv'), 'utf8');
-  return text
-    .trim()
-    .split('\n')
-    .slice(1)
-    .map((line) => {
-      const [, promptTokens, , runs] = line.split(',');
-      const ids = [];
-      for (const run of runs.split(' ')) {
-        const [from, to = from] = run.split('-').map(Number);
-        for (let id = from; id <= to; id++) ids.push(id);
-      }
-      return { ids, length: Math.min(ids.length * 512, Number(promptTokens)) };
-    });
-}
-
-function tokensOf({ ids, length }) {
-  const tokens = new Uint32Array(length);
-  for (let t = 0; t < length; t++) tokens[t] = (Math.imul(ids[t >> 9] * 512 + (t & 511), 0x9e3779b1) >>> 15) % 128_000;
-  return tokens;
-}
-
-/** An index that has seen nothing, the engines that it follows, and what they would say of some requests more. */
-function world(replicas) {
-  const index = new KvIndex();
-  const identity = new KvIdentity(index);
-  for (const id of replicas) identity.apply(index.holder(id), model, { type: 'AllBlocksCleared' });
-  const engines = replicas.map(() => new Engine(40_000));
-  const plan = (some, firstRequest) =>
-    some.map((request, i) => {
-      const tokens = tokensOf(request);
-      const chain = hashTokens({ model }, tokens, blockSize);
-      // Which engine has the most is the engines' to say here, and is held against the index's word.
-      let best = (firstRequest + i) % replicas.length;
-      const depths = engines.map((engine) => engine.known(chain));
-      for (let r = 0; r < replicas.length; r++) if (depths[r] > depths[best]) best = r;
-      const known = depths[best];
-      const evicted = engines[best].serve(chain);
-      const fresh = chain.length - known;
-      return {
-        chain,
-        best,
-        known,
-        removed: evicted.length === 0 ? undefined : removed(wordsOf(evicted)),
-        stored:
-          fresh === 0
-            ? undefined
-            : stored(
-                wordsOf(chain.subarray(known)),
-                tokens.subarray(known * blockSize, chain.length * blockSize),
-                known === 0 ? null : wordsOf(chain.subarray(known - 1, known)),
-              ),
-      };
-    });
-  return { index, identity, plan };
-}
-
-async function requests() {
-  const replicas = Array.from({ length: 8 }, (_, i) => `replica-${i}`);
-  const trace = traceRequests();
-  const took = { match: [], remove: [], store: [] };
-  const blocks = { matched: 0, stored: 0, removed: 0 };
-  let cpu = 0;
-  const run = (requestsMax) => {
-    for (const list of Object.values(took)) list.length = 0;
-    for (const kind of Object.keys(blocks)) blocks[kind] = 0;
-    cpu = 0;
-    const { index, identity, plan } = world(replicas);
-    const holders = replicas.map((id) => index.holder(id));
-    // By parts, since all events together are a gigabyte; what makes them is not counted.
-    const part = 250;
-    for (let first = 0; first < requestsMax; first += part) {
-      const planned = plan(trace.slice(first, first + part), first);
-      const from = cpuMs();
-      for (let i = 0; i < planned.length; i++) {
-        const { chain, best, known, removed, stored } = planned[i];
-        let start = performance.now();
-        const depth = index.matchMedia(chain, replicas).device[best];
-        let end = performance.now();
-        took.match.push(end - start);
-        if (depth !== known) throw new Error(`request ${first + i}: matched ${depth}, the engine has ${known}`);
-        blocks.matched += known;
-        start = end;
-        if (removed !== undefined) {
-          identity.apply(holders[best], model, removed);
-          end = performance.now();
-          took.remove.push(end - start);
-          blocks.removed += removed.blockHashes.length / 2;
-          start = end;
-        }
-        if (stored !== undefined) {
-          identity.apply(holders[best], model, stored);
-          end = performance.now();
-          took.store.push(end - start);
-          blocks.stored += stored.blockHashes.length / 2;
-        }
-      }
-      cpu += cpuMs() - from;
-    }
-  };
-  run(2000);
-  await pause();
-  await profiled(values.profile, () => run(trace.length));
-  const sum = (list) => list.reduce((a, b) => a + b, 0);
-  const all = took.match.length + took.store.length + took.remove.length;
-  const perSecond = (all / cpu) * 1000;
-  for (const [kind, list] of Object.entries(took)) {
-    say(
-      `  ${kind.padEnd(7)} ${String(list.length).padStart(6)} ops  mean ${us(sum(list) / list.length)}  p50 ${us(percentile(list, 0.5))}  p99 ${us(percentile(list, 0.99))}`,
-    );
-  }
-  const changes = blocks.stored + blocks.removed;
-  say(
-    `  blocks: matched ${blocks.matched}, stored ${blocks.stored}, removed ${blocks.removed}: ${((cpu * 1e6) / changes).toFixed(0)} ns of CPU for each stored or removed`,
-  );
-  say(`  ${Math.round(perSecond)} operations/s ${verdict(perSecond >= 30_000, '30,000')}`);
-  say(
-    `  ${Math.round((took.match.length / cpu) * 1000)} whole requests/s (match, store and remove of ${Math.round(changes / took.match.length)} blocks changed a request)`,
-  );
-  say(`  match p99 ${us(percentile(took.match, 0.99))} ${verdict(percentile(took.match, 0.99) < 1, '1 ms')}`);
-}
 
 async function match() {
   const index = new KvIndex();
@@ -398,7 +218,8 @@ async function rebuild() {
 
 await bench(async () => {
   say(machine());
-  for (const [name, part] of Object.entries({ requests, match, memory, rebuild })) {
+  const parts = { requests: () => requestsPart.requests(values), match, memory, rebuild };
+  for (const [name, part] of Object.entries(parts)) {
     if (values.part !== undefined && values.part !== name) continue;
     say(name);
     await part();

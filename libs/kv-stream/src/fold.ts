@@ -227,7 +227,7 @@ export class KvFold {
     rank.lastAtSeconds = batch.atSeconds;
     this.counts.batches++;
     this.counts.events += batch.events.length;
-    for (const event of batch.events) this.identity.apply(rank.holder, '', event);
+    this.identity.applyAll(rank.holder, '', batch.events);
     await this.#worked(clock.monotonicMs() - startMs);
   }
 

@@ -75,8 +75,8 @@ export function chainBlocks(
 }
 
 /**
- * Two lanes for each half of the hash take the tokens by turns, and the parent comes in last: so a processor works on several
- * tokens, and on several blocks, at once.
+ * Of each sixteen tokens two sums of products, each token by factors of its own place, and the parent comes in last: so a processor works
+ * on all of them, and on several blocks, at once. What is left over of a block is taken token by token.
  */
 function chainWords(
   parent: number,
@@ -87,37 +87,88 @@ function chainWords(
   first: number,
   end: number,
 ): void {
+  const single = blockSize & 15;
+  const sixteens = blockSize - single;
   let low = parent | 0;
   let high = Math.floor(parent / two32) | 0;
   let at = from;
   for (let block = first; block < end; block++) {
-    let a = 0x2545f491;
-    let b = 0x517cc1b7;
-    let c = 0x27220a95;
-    let d = 0x6c62272e;
-    const pairsEnd = at + (blockSize & ~1);
-    for (; at < pairsEnd; at += 2) {
-      const t = (tokens[at] as number) | 0;
-      const u = (tokens[at + 1] as number) | 0;
-      a = imul(a ^ t, shareLow);
-      a ^= a >>> 15;
-      b = imul(b ^ u, shareHigh);
-      b ^= b >>> 15;
-      c = (imul((c << 13) | (c >>> 19), 5) + imul(t, shareHigh)) | 0;
-      d = (imul((d << 13) | (d >>> 19), 5) + imul(u, shareLow)) | 0;
+    for (const sixteensEnd = at + sixteens; at < sixteensEnd; at += 16) {
+      let a =
+        (imul(tokens[at] as number, 0x2c1b3c6d) +
+          imul(tokens[at + 1] as number, 0x297a2d39) +
+          imul(tokens[at + 2] as number, 0x1b56c4e9) +
+          imul(tokens[at + 3] as number, 0x6c8e9cf5)) |
+        0;
+      let b =
+        (imul(tokens[at] as number, 0x7feb352d) +
+          imul(tokens[at + 1] as number, 0x5bd1e995) +
+          imul(tokens[at + 2] as number, 0x4b7c2f1d) +
+          imul(tokens[at + 3] as number, 0x38b34ae5)) |
+        0;
+      a =
+        (a +
+          imul(tokens[at + 4] as number, 0x3c6ef373) +
+          imul(tokens[at + 5] as number, 0x51ed270b) +
+          imul(tokens[at + 6] as number, 0x2545f491) +
+          imul(tokens[at + 7] as number, 0x4cf5ad43)) |
+        0;
+      b =
+        (b +
+          imul(tokens[at + 4] as number, 0x1b873593) +
+          imul(tokens[at + 5] as number, 0x7c3e9f13) +
+          imul(tokens[at + 6] as number, 0x6a09e667) +
+          imul(tokens[at + 7] as number, 0x3b67ae85)) |
+        0;
+      a =
+        (a +
+          imul(tokens[at + 8] as number, 0x510e527f) +
+          imul(tokens[at + 9] as number, 0x1f83d9ab) +
+          imul(tokens[at + 10] as number, 0x5be0cd19) +
+          imul(tokens[at + 11] as number, 0x428a2f99)) |
+        0;
+      b =
+        (b +
+          imul(tokens[at + 8] as number, 0x71374491) +
+          imul(tokens[at + 9] as number, 0x35c0fbcf) +
+          imul(tokens[at + 10] as number, 0x69b5dba5) +
+          imul(tokens[at + 11] as number, 0x3956c25b)) |
+        0;
+      a =
+        (a +
+          imul(tokens[at + 12] as number, 0x59f111f1) +
+          imul(tokens[at + 13] as number, 0x123f82a5) +
+          imul(tokens[at + 14] as number, 0x2b1c5ed5) +
+          imul(tokens[at + 15] as number, 0x5807aa99)) |
+        0;
+      b =
+        (b +
+          imul(tokens[at + 12] as number, 0x12835b01) +
+          imul(tokens[at + 13] as number, 0x243185bf) +
+          imul(tokens[at + 14] as number, 0x550c7dc3) +
+          imul(tokens[at + 15] as number, 0x72be5d75)) |
+        0;
+      low = imul(low ^ a, shareLow);
+      low ^= low >>> 15;
+      low = imul((low + b) | 0, shareHigh);
+      low ^= low >>> 13;
+      high = imul(high ^ b, shareHigh);
+      high ^= high >>> 15;
+      high = imul((high + low) | 0, shareLow);
+      high ^= high >>> 16;
     }
-    if ((blockSize & 1) === 1) {
-      const t = (tokens[at++] as number) | 0;
-      a = imul(a ^ t, shareLow);
-      a ^= a >>> 15;
-      c = (imul((c << 13) | (c >>> 19), 5) + imul(t, shareHigh)) | 0;
+    for (const blockEnd = at + single; at < blockEnd; at++) {
+      const token = (tokens[at] as number) | 0;
+      low = imul(low ^ token, shareLow);
+      low ^= low >>> 15;
+      high = imul((high ^ low) + token, shareHigh);
+      high ^= high >>> 16;
     }
-    low = imul(low ^ a, shareLow);
-    low ^= low >>> 15;
-    low = mix32(imul(low ^ b, shareHigh)) | 0;
-    high = (imul((high << 13) | (high >>> 19), 5) + imul(c, shareHigh)) | 0;
-    high = (imul((high << 13) | (high >>> 19), 5) + imul(d, shareLow)) | 0;
-    high = (mix32(high ^ low) | 0) & highBits;
+    if (single !== 0) {
+      low = mix32(low) | 0;
+      high = mix32(high) | 0;
+    }
+    high &= highBits;
     out[block] = high * two32 + (low >>> 0);
   }
 }

@@ -75,10 +75,24 @@ export class KvIdentity {
   readonly counts: IdentityCounts = { orphans: 0, misfits: 0, refused: 0, unknownRemovals: 0 };
   /** Of the blocks of one event that are stored at once. */
   readonly #hashes = new Float64Array(kvLimits.blocksAtOnce);
+  /** Hashes of blocks that several events remove. */
+  readonly #together = new Uint32Array(kvLimits.blocksAtOnce * 2);
   /** Where chains begin, by model and adapter. */
   readonly #roots = new Map<string, number>();
 
   constructor(readonly index: KvIndex) {}
+
+  /** As `apply`, of a batch's events. Engines say each evicted block by itself: those that come together are removed together. */
+  applyAll(holder: Holder, model: string, events: readonly CacheEvent[]): void {
+    for (let i = 0; i < events.length;) {
+      const event = events[i] as CacheEvent;
+      let end = i + 1;
+      if (event.type === 'BlockRemoved') while (end < events.length && alike(event, events[end] as CacheEvent)) end++;
+      if (event.type === 'BlockRemoved' && end > i + 1) this.#removed(holder, event, events, i, end);
+      else this.apply(holder, model, event);
+      i = end;
+    }
+  }
 
   /** `model` is the base model's name, as routers hash with it. */
   apply(holder: Holder, model: string, event: CacheEvent): void {
@@ -89,14 +103,34 @@ export class KvIdentity {
         holder.exact = true;
         return;
       case 'BlockRemoved': {
-        const medium = mediumOfName(event.medium);
-        const { unknown } = this.index.dropRun(holder, wordsOf(event.blockHashes), medium, event.groupIdx ?? 0);
-        this.counts.unknownRemovals += unknown;
+        this.#drop(holder, event, wordsOf(event.blockHashes));
         return;
       }
       case 'BlockStored':
         this.#stored(holder, model, event);
     }
+  }
+
+  #removed(holder: Holder, first: RemovedBlocks, events: readonly CacheEvent[], from: number, end: number): void {
+    const together = this.#together;
+    let filled = 0;
+    for (let i = from; i < end; i++) {
+      const words = wordsOf((events[i] as RemovedBlocks).blockHashes);
+      for (let at = 0; at < words.length; at += 2) {
+        if (filled === together.length) {
+          this.#drop(holder, first, together);
+          filled = 0;
+        }
+        together[filled++] = words[at] as number;
+        together[filled++] = words[at + 1] as number;
+      }
+    }
+    this.#drop(holder, first, together.subarray(0, filled));
+  }
+
+  #drop(holder: Holder, { medium, groupIdx }: RemovedBlocks, words: Uint32Array): void {
+    const { unknown } = this.index.dropRun(holder, words, mediumOfName(medium), groupIdx ?? 0);
+    this.counts.unknownRemovals += unknown;
   }
 
   #stored(holder: Holder, model: string, event: StoredBlocks): void {
@@ -148,7 +182,7 @@ export class KvIdentity {
       const [low, high] = [words[i] as number, words[i + 1] as number];
       const row = this.index.rowOf(holder, low, high);
       if (row === none) this.#lost(holder, 'orphans', 1);
-      else if (this.index.store(holder, low, high, medium, group, this.index.hashAt(row)) === none) {
+      else if (this.index.copy(holder, low, high, medium, group, row) === none) {
         this.#lost(holder, 'refused', 1);
       }
     }
@@ -170,6 +204,9 @@ export class KvIdentity {
     return root;
   }
 }
+
+const alike = (one: RemovedBlocks, other: CacheEvent): boolean =>
+  other.type === 'BlockRemoved' && other.medium === one.medium && other.groupIdx === one.groupIdx;
 
 /** An engine that only numbers its adapters has them apart, though no router can name them. */
 const adapterOf = ({ loraName, loraId }: StoredBlocks): string => loraName ?? (loraId === null ? '' : `\0${loraId}`);

@@ -103,6 +103,22 @@ describe("the engine's hashes", () => {
     expect(depth()).toBe(1);
   });
 
+  test('removals one by one, in one batch, as together: also those of other groups and media between them', () => {
+    const removed = (hash: string, medium = 'GPU') =>
+      ({ type: 'BlockRemoved', blockHashes: [hash], medium, groupIdx: 0 }) as const;
+    const many = Array.from({ length: 300 }, (_, i) => `f${i.toString(16)}`);
+    const all = stored(many, { tokenIds: many.flatMap((_, i) => [i, i, i, i]) });
+    identity.applyAll(holder, 'm', [stored(['a1', 'a2']), stored(['a1'], { medium: 'CPU', tokenIds: [] }), all]);
+    expect(index.holdings).toBe(303);
+    identity.applyAll(holder, 'm', [
+      ...many.toReversed().map((hash) => removed(hash)),
+      removed('a1', 'CPU'),
+      removed('a2'),
+      removed('f0'),
+    ]);
+    expect([index.holdings, depth(), identity.counts.unknownRemovals]).toEqual([1, 1, 1]);
+  });
+
   test('a hash that comes with other tokens stands for those', () => {
     apply(stored(['a1']));
     apply(stored(['a1'], { tokenIds: [9, 9, 9, 9] }));

@@ -33,7 +33,11 @@ export class KvIndex implements PrefixMatcher {
   readonly #options: Required<KvIndexOptions>;
   readonly #walk: PrefixWalk;
   /** Where the blocks of one event stand. */
+  readonly #one = new Float64Array(1);
   readonly #found = new Int32Array(kvLimits.blocksAtOnce);
+  readonly #rows = new Int32Array(kvLimits.blocksAtOnce);
+  /** Where the blocks of a prompt that is routed stand. */
+  readonly #routedRows = new Int32Array(kvLimits.blocksPerPromptMax);
   /** What looks ahead saw: nothing reads it, but a look whose outcome goes nowhere may be left out by a compiler. */
   touched = 0;
   /** Blocks that found no room: the index claims less than there is, never more. */
@@ -103,45 +107,22 @@ export class KvIndex implements PrefixMatcher {
     return none;
   }
 
-  /** The engine stored a block. Its row, -1 where there is no room for it. `parentRow`, where known, is that of the block before. */
-  store(
-    holder: Holder,
-    low: number,
-    high: number,
-    medium: Medium,
-    group: number,
-    hash: number,
-    parentRow = none,
-  ): number {
-    const tag = tagOf(medium, group);
-    const { holdings } = holder;
-    const at = holdings.find(low, high, tag);
-    if (at !== none) {
-      const known = holdings.row(at);
-      if (this.#table.hash[known] === hash) {
-        holdings.again(at);
-        return known;
-      }
-      // The same engine hash for other tokens: the engine collided or restarted unseen. The newer word counts.
-      while (!this.drop(holder, low, high, medium, group));
-    }
-    const slot = this.#group(holder, group);
-    let row = this.#table.getAfter(parentRow, hash);
-    if (this.#holdings >= this.#options.holdingsMax || (row === none && this.size >= this.#options.blocksMax)) {
-      this.refused++;
-      return none;
-    }
-    if (row === none) row = this.#table.add(hash, parentRow);
-    holdings.add(low, high, tag, row);
-    this.#holdings++;
-    if (this.#set(this.#column(medium), row, slot)) this.#count(row, slot, medium, 1);
-    if (medium === media.gpu) this.#unroute(holder, row, false);
-    return row;
+  /** The engine stored a block of any place in any prompt, by its local hash. Its row, -1 where there is no room for it. */
+  store(holder: Holder, low: number, high: number, medium: Medium, group: number, hash: number): number {
+    this.#one[0] = hash;
+    return this.#store(holder, low, high, medium, group, this.#one, 0, this.#table.getAny(hash), none);
+  }
+
+  /** As `store`, of a block that the index has, by its row. */
+  copy(holder: Holder, low: number, high: number, medium: Medium, group: number, row: number): number {
+    this.#one[0] = this.hashAt(row);
+    return this.#store(holder, low, high, medium, group, this.#one, 0, row, none);
   }
 
   /**
    * As `store`, of blocks that come behind each other: the engine's `words`, two for each block from block `first` on, and their
-   * local `hashes[0, count)`. How many found room: the first that does not ends it.
+   * local `hashes[0, count)`. `parentRow` is that of the block before, -1 at the start of a prompt. How many found room: the first that
+   * does not ends it.
    */
   storeRun(
     holder: Holder,
@@ -153,15 +134,61 @@ export class KvIndex implements PrefixMatcher {
     group: number,
     parentRow: number,
   ): number {
-    this.touched ^= holder.holdings.touch(words, first, first + count) ^ this.#table.touch(hashes, count);
-    let row = parentRow;
-    for (let i = 0; i < count; i++) {
-      const word = (first + i) * 2;
-      const [low, high] = [words[word] as number, words[word + 1] as number];
-      row = this.store(holder, low, high, medium, group, hashes[i] as number, row);
-      if (row === none) return i;
+    const { holdings } = holder;
+    const table = this.#table;
+    this.touched ^= holdings.touch(words, first, first + count) ^ holdings.touchFree(count) ^ table.touchFree(count);
+    let parent = parentRow;
+    for (let i = 0, word = first * 2; i < count; i++, word += 2) {
+      const low = (words[word] as number) | 0;
+      const high = (words[word + 1] as number) | 0;
+      const row = table.get(parent, hashes[i] as number);
+      parent = this.#store(holder, low, high, medium, group, hashes, i, row, parent);
+      if (parent === none) return i;
     }
     return count;
+  }
+
+  /**
+   * `known`: the row of the block in `hashes[at]`, -1 where it has none yet and gets one behind `parent`. Numbers that are no small integers
+   * would be boxed to be handed over, so hashes come as the array that they stand in.
+   */
+  #store(
+    holder: Holder,
+    low: number,
+    high: number,
+    medium: Medium,
+    group: number,
+    hashes: Float64Array,
+    at: number,
+    known: number,
+    parent: number,
+  ): number {
+    const tag = tagOf(medium, group);
+    const { holdings } = holder;
+    let row = known;
+    let behind = parent;
+    const held = holdings.find(low, high, tag);
+    if (held !== none) {
+      if (row !== none && holdings.row(held) === row) {
+        holdings.again(held);
+        return row;
+      }
+      // The same engine hash for other tokens: the engine collided or restarted unseen. The newer word counts.
+      while (!this.drop(holder, low, high, medium, group));
+      if (behind !== none && this.hashAt(behind) === none) behind = none;
+      if (row !== none && this.hashAt(row) === none) row = none;
+    }
+    if (this.#holdings >= this.#options.holdingsMax || (row === none && this.size >= this.#options.blocksMax)) {
+      this.refused++;
+      return none;
+    }
+    const slot = this.#group(holder, group);
+    if (row === none) row = this.#table.add(hashes, at, behind);
+    holdings.add(low, high, tag, row);
+    this.#holdings++;
+    if (this.#set(this.#column(medium), row, slot)) this.#count(row, slot, medium, 1);
+    if (medium === media.gpu && this.#routedBits !== undefined) this.#unroute(holder, row, false);
+    return row;
   }
 
   /** As `drop`, of many blocks. How many of them have another copy there, or were not known. */
@@ -169,24 +196,24 @@ export class KvIndex implements PrefixMatcher {
     const { holdings } = holder;
     const tag = tagOf(medium, group);
     const found = this.#found;
+    const rows = this.#rows;
     let copies = 0;
     let unknown = 0;
     const blocks = words.length >> 1;
     for (let from = 0; from < blocks; from += kvLimits.blocksAtOnce) {
       const to = Math.min(blocks, from + kvLimits.blocksAtOnce);
-      let touched = holdings.touch(words, from, to);
+      this.touched ^= holdings.touch(words, from, to) ^ holdings.touchEntries(words, from, to);
       for (let i = from; i < to; i++) {
-        const at = holdings.find(words[i * 2] as number, words[i * 2 + 1] as number, tag);
+        const at = holdings.find((words[i * 2] as number) | 0, (words[i * 2 + 1] as number) | 0, tag);
         found[i - from] = at;
-        if (at !== none) touched ^= this.#table.touchRow(holdings.row(at));
+        rows[i - from] = at === none ? none : holdings.row(at);
       }
-      this.touched ^= touched;
+      this.touched ^= this.#table.touch(rows, to - from);
       for (let i = from; i < to; i++) {
-        // Removals before it may have moved it.
-        const [low, high] = [words[i * 2] as number, words[i * 2 + 1] as number];
-        let at = found[i - from] as number;
-        if (at !== none && !holdings.is(at, low, high, tag)) at = holdings.find(low, high, tag);
-        if (at === none) unknown++;
+        const at = found[i - from] as number;
+        // One that is named twice may be gone by now.
+        if (at === none || !holdings.is(at, (words[i * 2] as number) | 0, (words[i * 2 + 1] as number) | 0, tag))
+          unknown++;
         else if (!this.#dropAt(holder, at, medium, group)) copies++;
       }
     }
@@ -243,18 +270,26 @@ export class KvIndex implements PrefixMatcher {
     this.#expire(holder, nowMs);
     const roomMax = this.#routedMax(holder);
     let depth = Math.min(blocks.length, roomMax, kvLimits.blocksPerPromptMax);
-    // From the end, so that the start of a prompt outlives its tail.
-    while (--depth >= 0) {
-      const hash = blocks[depth] as number;
-      let row = this.#table.get(hash);
-      if (row !== none && this.#held(holder, row)) continue;
+    const rows = this.#routedRows;
+    let parent = none;
+    for (let i = 0; i < depth; i++) {
+      const hash = blocks[i] as number;
+      let row = this.#table.get(parent, hash);
       if (row === none) {
         if (this.size >= this.#options.blocksMax) {
-          this.refused++;
-          continue;
+          this.refused += depth - i;
+          depth = i;
+          break;
         }
-        row = this.#table.add(hash, none);
+        row = this.#table.add(blocks, i, parent);
       }
+      rows[i] = row;
+      parent = row;
+    }
+    // From the end, so that the start of a prompt outlives its tail.
+    while (--depth >= 0) {
+      const row = rows[depth] as number;
+      if (this.#held(holder, row)) continue;
       this.#routedBits ??= new Uint32Array((this.#bits[media.gpu] as Uint32Array).length);
       for (const slot of holder.slots) if (slot !== none) this.#set(this.#routedBits, row, slot);
       holder.routed.touch(row, nowMs);
@@ -285,7 +320,7 @@ export class KvIndex implements PrefixMatcher {
 
   /** Who holds one block, for people. */
   where(hash: number): { replicaId: string; rank: number; medium: Medium | 'routed'; group: number }[] {
-    const row = this.#table.get(hash);
+    const row = this.#table.scan(hash);
     if (row === none) return [];
     const found: ReturnType<KvIndex['where']> = [];
     for (const { replicaId, rank, slots } of this.holders()) {
