@@ -50,20 +50,23 @@ export class BlockTable {
     return this.#used;
   }
 
-  /** The block behind the one in `parent`; none, as `parent`, where it is the first of a prompt or the one before is nowhere. */
-  get(parent: number, hash: number): number {
-    if (parent === none) return this.#inBuckets(hash);
+  /**
+   * The block of the hash in `hashes[at]` behind the one in `parent`; none, as `parent`, where it is the first of a prompt or the one before
+   * is nowhere. A hash by itself would be boxed to be handed over.
+   */
+  get(parent: number, hashes: Float64Array, at: number): number {
+    if (parent === none) return this.#inBuckets(hashes, at);
     const guess = this.#next[parent] as number;
-    if (guess !== none && this.hash[guess] === hash) return guess;
-    const row = this.#inBuckets(hash);
+    if (guess !== none && this.hash[guess] === hashes[at]) return guess;
+    const row = this.#inBuckets(hashes, at);
     if (row !== none && !this.#leads(parent)) this.#next[parent] = row;
     return row;
   }
 
   /** Whatever came before it. Puts all rows into the buckets first, those that are not there yet. */
-  getAny(hash: number): number {
+  getAny(hashes: Float64Array, at: number): number {
     if (this.#placed < this.size) this.#placeAll();
-    return this.#inBuckets(hash);
+    return this.#inBuckets(hashes, at);
   }
 
   /** As `getAny`, by looking at all rows: for who asks once. */
@@ -136,11 +139,12 @@ export class BlockTable {
     return next !== none && this.#up[next] === row;
   }
 
-  #inBuckets(hash: number): number {
+  #inBuckets(hashes: Float64Array, at: number): number {
     const { words, mask, slotMask } = this.#buckets;
+    const hash = hashes[at] as number;
     const low = hash | 0;
-    for (let at = low & mask; ; at = (at + 1) & mask) {
-      const word = words[at] as number;
+    for (let bucket = low & mask; ; bucket = (bucket + 1) & mask) {
+      const word = words[bucket] as number;
       if (word === 0) return none;
       if (((word ^ low) & ~slotMask) !== 0) continue;
       const row = this.#buckets.slot(word);

@@ -110,7 +110,7 @@ export class KvIndex implements PrefixMatcher {
   /** The engine stored a block of any place in any prompt, by its local hash. Its row, -1 where there is no room for it. */
   store(holder: Holder, low: number, high: number, medium: Medium, group: number, hash: number): number {
     this.#one[0] = hash;
-    return this.#store(holder, low, high, medium, group, this.#one, 0, this.#table.getAny(hash), none);
+    return this.#store(holder, low, high, medium, group, this.#one, 0, this.#table.getAny(this.#one, 0), none);
   }
 
   /** As `store`, of a block that the index has, by its row. */
@@ -141,7 +141,7 @@ export class KvIndex implements PrefixMatcher {
     for (let i = 0, word = first * 2; i < count; i++, word += 2) {
       const low = (words[word] as number) | 0;
       const high = (words[word + 1] as number) | 0;
-      const row = table.get(parent, hashes[i] as number);
+      const row = table.get(parent, hashes, i);
       parent = this.#store(holder, low, high, medium, group, hashes, i, row, parent);
       if (parent === none) return i;
     }
@@ -273,8 +273,7 @@ export class KvIndex implements PrefixMatcher {
     const rows = this.#routedRows;
     let parent = none;
     for (let i = 0; i < depth; i++) {
-      const hash = blocks[i] as number;
-      let row = this.#table.get(parent, hash);
+      let row = this.#table.get(parent, blocks, i);
       if (row === none) {
         if (this.size >= this.#options.blocksMax) {
           this.refused += depth - i;

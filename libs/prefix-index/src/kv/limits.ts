@@ -1,8 +1,8 @@
 /** Bounds of the index, in one place. */
 export const kvLimits = {
-  /** Distinct blocks over all replicas; 60 to 120 bytes each with what one replica holds. What comes on top is refused and counted. */
+  /** Distinct blocks over all replicas; 45 to 100 bytes each with what one replica holds. What comes on top is refused and counted. */
   blocksMax: 8_000_000,
-  /** Blocks held, over all replicas, media and groups: 32 to 64 bytes each. */
+  /** Blocks held, over all replicas, media and groups: 24 to 44 bytes each. */
   holdingsMax: 32_000_000,
   /** A bit of each block's row: one for each replica, data-parallel rank and KV group. */
   slotsMax: 4096,

@@ -178,7 +178,7 @@ export class PrefixWalk {
   #row(blocks: BlockHashes, depth: number): number {
     if (depth < this.#resolved) return this.#rows[depth] as number;
     const parent = depth === 0 ? none : (this.#rows[depth - 1] as number);
-    const row = this.view.table.get(parent, blocks[depth] as number);
+    const row = this.view.table.get(parent, blocks, depth);
     this.#rows[depth] = row;
     this.#resolved = depth + 1;
     return row;
