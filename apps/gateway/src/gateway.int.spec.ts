@@ -125,6 +125,34 @@ describe('a gateway on a real broker', () => {
     expect(await admin.log.lastSeq()).toBe(before);
   });
 
+  test('with a document to come it is not ready, and requests wait, until that is applied or refused', async () => {
+    const empty = await launchNats();
+    opened.push(() => empty.stop());
+    const { url } = empty;
+    const fresh = await natsBroker({ url, user: 'gateway', password: 'gateway-password', name: 'gateway:t', registry });
+    opened.push(() => fresh.close());
+    const more = { broker: fresh, home: join(home, 'fresh'), open: false, applies: true };
+    const waiting = await start(more);
+    expect(await ready(waiting.url)).toMatchObject({
+      ready: false,
+      dependencies: { configuration: { state: 'unknown', detail: 'the configuration is not applied yet' } },
+    });
+    const asked = chat(waiting.url, {}, { authorization: 'Bearer secret' });
+    const keys = [{ keyId: 'k', keyHash: hashApiKey('secret') }];
+    await waiting.apply(
+      { ...both(), tenants: [{ tenantId: 'acme', displayName: 'Acme', keys }] },
+      { source: 'flag', contentHash: hash('a') },
+    );
+    expect((await ready(waiting.url)).dependencies['configuration']).toEqual(expect.objectContaining({ state: 'up' }));
+    // Its key is known; the replicas may be found a moment later.
+    expect((await asked).status).not.toBe(401);
+    await waiting.stop();
+    // What was in force stays in force: one that starts again has nothing to wait for but the log.
+    const again = await start(more);
+    expect((await ready(again.url)).dependencies['configuration']).toEqual(expect.objectContaining({ state: 'up' }));
+    await again.stop();
+  });
+
   test('the same document after another one is applied again', async () => {
     const only = desired([{ replicaId: 'a', url: a.url, source: 'flag' }]);
     expect(await gateway.apply(only, { source: 'flag', contentHash: hash('c') })).toEqual([`- replica b ${b.url}`]);

@@ -8,7 +8,7 @@ import { replica, wake } from '#libs/domain/route';
 import type { Broker } from '#libs/event-log';
 import { FileSnapshotStore } from '#libs/event-log';
 import type { Environment } from '#libs/kernel';
-import { CodedError, errorText, systemEnvironment } from '#libs/kernel';
+import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
 import type { DesiredConfiguration, EdgeConfig } from '#libs/nest-kit';
 import { CodedRpcFilter, LintelTransport, nestLogger, ProblemFilter } from '#libs/nest-kit';
 import type { Logger } from '#libs/observability';
@@ -16,6 +16,7 @@ import { createRegistry } from '#libs/observability';
 import { AdminKeys } from './control/admin-keys.ts';
 import { BringUp } from './control/bring-up.ts';
 import { Commands } from './control/commands.ts';
+import { FirstConfiguration } from './control/first-configuration.ts';
 import { exposeFolds } from './control/fold-metrics.ts';
 import { GatewayFolds } from './control/folds.ts';
 import { controlLimits } from './control/limits.ts';
@@ -70,6 +71,8 @@ export interface GatewayOptions {
   readonly edge?: EdgeConfig | undefined;
   /** Folders of models' tokenizers by model; default: none. */
   readonly tokenizers?: Readonly<Record<string, TokenizerEntry>> | undefined;
+  /** A document is about to be applied, by this process or one beside it: requests and readiness wait for the first one. */
+  readonly applies?: boolean;
   /** Default: on a port of its own, before the log was read. */
   readonly listening?: Listening;
   /** What /metrics answers, from this gateway's own text; default: that. */
@@ -134,6 +137,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     routeChanged: (state) => fleet.follow(state),
     say,
   });
+  const { applies = false } = options;
+  const configuration = new FirstConfiguration({ folds, applies, connected: () => broker.connected });
+  const waitsFor = (): string | undefined => configuration.waitsFor();
   const commands = new Commands(broker, registry, environment, folds, `gateway:${instance}`);
   const fleet = new LiveFleet({
     gatewayId: instance,
@@ -179,6 +185,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     quotas,
     tokens,
     kv,
+    waitsFor,
     wanted: (model, replicas, waiting) => waker.want(model, replicas, waiting),
   });
   exposeKv(kv, metrics);
@@ -202,6 +209,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     folds,
     fleet,
     recording,
+    waitsFor,
     answering: () => answering,
     stopping: () => shutdown.begun,
   });
@@ -338,7 +346,17 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     listener,
     metrics: ownText,
     tokenize: async (tokenizers) => await tokens.configure(tokenizers),
-    apply: async (desired, from) => await reconciler.apply(desired, from),
+    apply: async (desired, from) => {
+      try {
+        const lines = await reconciler.apply(desired, from);
+        configuration.settle();
+        return lines;
+      } catch (thrown) {
+        // One that is refused leaves in force what there is; where the log is away it is given again.
+        if (errorCode(thrown) !== 'CONFIG_APPLY_UNAVAILABLE') configuration.settle();
+        throw thrown;
+      }
+    },
     leave: async () => {
       edge.front?.drain();
       await dataPlane.leave(listener, controlLimits.leave);

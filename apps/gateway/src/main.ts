@@ -82,6 +82,7 @@ async function main(): Promise<void> {
     logger,
     environment,
     recording: options.recording,
+    applies: options.config !== undefined,
     upstreamCaFile: options.upstreamCa,
     streamUsage: options.streamUsage,
     edge,

@@ -156,6 +156,7 @@ export async function up(
         adminKey,
         logger: gatewayLog.logger,
         environment,
+        applies: true,
         ...(workers === 1 ? {} : shares),
         edge,
         tokenizers: given?.config.tokenizers,

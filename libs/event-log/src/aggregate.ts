@@ -60,11 +60,20 @@ export class Aggregate<State = unknown> {
 /** Aggregates kept between commands, the least recently used dropped first. Never wrong, at worst behind. */
 export class AggregateCache {
   readonly #kept = new Map<string, Aggregate>();
+  /** Commits of each kept one when it was last looked at, and of all. */
+  readonly #counted = new Map<string, number>();
+  #commits = 0;
 
   constructor(
     private readonly log: EventLog,
     private readonly decoder: CommitDecoder,
+    private readonly commitsMax: number = limits.commitsCachedMax,
   ) {}
+
+  /** Commits that are kept, of all aggregates. */
+  get commits(): number {
+    return this.#commits;
+  }
 
   /** Folds what is new. `known` is a head that someone else follows: nothing is read where it is the kept one. */
   async load<State, Command, Event extends DomainEvent>(
@@ -85,13 +94,21 @@ export class AggregateCache {
   }
 
   #keep(subject: string, aggregate: Aggregate): void {
-    this.#kept.delete(subject);
-    if (aggregate.commits.size > limits.commitsCachedPerAggregateMax) return;
+    this.#drop(subject);
+    const { size } = aggregate.commits;
+    if (size > limits.commitsCachedPerAggregateMax) return;
     this.#kept.set(subject, aggregate);
-    if (this.#kept.size <= limits.aggregatesCachedMax) return;
+    this.#counted.set(subject, size);
+    this.#commits += size;
     for (const oldest of this.#kept.keys()) {
-      this.#kept.delete(oldest);
-      return;
+      if (this.#kept.size <= limits.aggregatesCachedMax && this.#commits <= this.commitsMax) return;
+      this.#drop(oldest);
     }
+  }
+
+  #drop(subject: string): void {
+    this.#commits -= this.#counted.get(subject) ?? 0;
+    this.#counted.delete(subject);
+    this.#kept.delete(subject);
   }
 }

@@ -35,6 +35,8 @@ export interface Handled {
   readonly events: readonly DomainEvent[];
   /** When the broker stored the commit, by its clock; undefined where nothing changed. */
   readonly storedAtMs?: number | undefined;
+  /** Between which times of the monotonic clock that was; undefined where this call did not append it. */
+  readonly appendedMs?: { readonly from: number; readonly to: number } | undefined;
   /** False where the command asked for what is so already. A retry of a command that changed something says true. */
   readonly changed: boolean;
 }
@@ -76,6 +78,7 @@ export class CommandHandler {
     const base = commitIdBase(options.commandId, decider.context, decider.aggregate, aggregateId);
     const known = this.#options.heads?.headOf(subject);
     let aggregate = await this.#aggregates.load(decider, subject, known);
+    let appendedMs: Handled['appendedMs'];
     for (let attempt = 1; ; attempt++) {
       const before = aggregate.commits.get(base);
       if (before !== undefined) return { ...before, changed: true };
@@ -94,8 +97,10 @@ export class CommandHandler {
       if (this.#options.readers !== undefined) {
         requireReaders(await this.#options.readers.levels(), decider.context, commit.schemaLevel);
       }
+      const from = environment.clock.monotonicMs();
       try {
         await log.append(commit, expectation);
+        appendedMs = { from, to: environment.clock.monotonicMs() };
       } catch (thrown) {
         if (errorCode(thrown) !== 'LOG_CONFLICT') throw thrown;
         if (attempt >= limits.decideAttemptsMax) throw thrown;
@@ -104,7 +109,7 @@ export class CommandHandler {
       // The acknowledgement says stored; only the fold says accepted.
       aggregate = await this.#aggregates.load(decider, subject);
       const own = aggregate.commits.get(base);
-      if (own !== undefined) return { ...own, changed: true };
+      if (own !== undefined) return { ...own, changed: true, appendedMs };
       if (attempt >= limits.decideAttemptsMax) {
         throw new CodedError('LOG_CONFLICT', `${commit.commitId} was forked out ${attempt} times`, {
           advice: 'Give the command again.',

@@ -3,6 +3,8 @@ import { EventRegistry } from '#libs/contracts';
 import type { Decider, PreparedCommit } from '#libs/event-log';
 import { CommandHandler, decodeCommit, LogFold, MemoryEventLog, MemoryReaderRegistry } from '#libs/event-log';
 import { CodedError, systemClock, systemEnvironment } from '#libs/kernel';
+import { AggregateCache } from './aggregate.ts';
+import { CommitDecoder } from './codec.ts';
 
 type Event =
   | { type: 'ReplicaRegistered'; data: { replicaId: string; url: string } }
@@ -92,7 +94,8 @@ describe('CommandHandler', () => {
     const log = newLog();
     const handler = handlerOf(log);
     await handler.handle(replica, 'r1', register, { commandId: 'c1' });
-    const first = await handler.handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c2' });
+    const { appendedMs, ...first } = await handler.handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c2' });
+    expect(appendedMs!.to).toBeGreaterThanOrEqual(appendedMs!.from);
     await handler.handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c3' });
     expect(await handler.handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c2' })).toEqual(first);
     expect(await handlerOf(log).handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c2' })).toEqual(first);
@@ -134,7 +137,8 @@ describe('CommandHandler', () => {
         return log.readSubject(subject, afterSeq);
       }
     })({ clock: systemClock });
-    const handled = await handlerOf(racing).handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c3' });
+    const raced = await handlerOf(racing).handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c3' });
+    const { appendedMs: _once, ...handled } = raced;
     expect(handled).toMatchObject({ seq: 4, version: 3, commitId: 'c3:route.replica.r1~1' });
     expect(await handlerOf(log).handle(replica, 'r1', { type: 'Drain' }, { commandId: 'c3' })).toEqual(handled);
   });
@@ -151,5 +155,21 @@ describe('CommandHandler', () => {
     expect(await log.lastSeq()).toBe(0);
     await readers.announce('console:old', { route: 1 });
     expect(await handler.handle(replica, 'r1', register, { commandId: 'c1' })).toMatchObject({ changed: true });
+  });
+
+  test('the commits that are kept of all aggregates are bounded; what was dropped is read again', async () => {
+    const log = newLog();
+    const handler = handlerOf(log);
+    const cache = new AggregateCache(log, new CommitDecoder(registry), 10);
+    for (let id = 0; id < 8; id++) {
+      await handler.handle(replica, `r${id}`, register, { commandId: `register ${id}` });
+      for (let n = 0; n < 3; n++)
+        await handler.handle(replica, `r${id}`, { type: 'Drain' }, { commandId: `${id} ${n}` });
+      await cache.load(replica, `lintel.ev.route.replica.r${id}`);
+      expect(cache.commits).toBeLessThanOrEqual(10);
+    }
+    expect(cache.commits).toBe(8);
+    const again = await cache.load(replica, 'lintel.ev.route.replica.r0');
+    expect([again.commits.size, again.state.drains, cache.commits]).toEqual([4, 3, 8]);
   });
 });

@@ -13,7 +13,9 @@ export const limits = {
   /** Aggregates whose state the command handler keeps. */
   aggregatesCachedMax: 1024,
   /** An aggregate with more commits than this is read anew each time. */
-  commitsCachedPerAggregateMax: 4096,
+  commitsCachedPerAggregateMax: 16_384,
+  /** Commits of all aggregates that are kept, some hundred bytes each; beyond it those used longest ago are dropped. */
+  commitsCachedMax: 32_768,
   /** A reader's announcement lives this long unless renewed. */
   announcementTtlMs: 30_000,
 } as const;

@@ -137,7 +137,8 @@ export class PrefixIndex implements PrefixMatcher {
     if (row >= this.#hash.length) this.#grow();
     this.#hash[row] = hash;
     this.#first[row] = 0;
-    this.#more[row] = undefined;
+    // Where no replica beyond the first 32 is known it stays empty, whatever the number of rows.
+    if (this.#more[row] !== undefined) this.#more[row] = undefined;
     this.#rows.set(hash, row);
     return row;
   }

@@ -9,6 +9,8 @@ export interface ReadinessParts {
   readonly folds: GatewayFolds;
   readonly fleet: LiveFleet;
   readonly recording: Recording;
+  /** What requests wait for; undefined where they are served. */
+  readonly waitsFor: () => string | undefined;
   /** Commands and queries are answered. */
   readonly answering: () => boolean;
   readonly stopping: () => boolean;
@@ -16,7 +18,7 @@ export interface ReadinessParts {
 
 /** How each dependency stands. Requests are served while the broker and the commands are away; records wait on disk. */
 export function readinessOf(parts: ReadinessParts): HealthBoard {
-  const { broker, folds, fleet, recording, answering, stopping } = parts;
+  const { broker, folds, fleet, recording, waitsFor, answering, stopping } = parts;
   let servedOnce = false;
   return new HealthBoard()
     .add({
@@ -33,6 +35,14 @@ export function readinessOf(parts: ReadinessParts): HealthBoard {
           : { state: 'degraded', detail: 'away; requests are served, records wait on disk' },
     })
     .add({ name: 'log', required: true, check: () => logState(folds) })
+    .add({
+      name: 'configuration',
+      required: true,
+      check: () => {
+        const detail = waitsFor();
+        return detail === undefined ? { state: 'up' } : { state: 'unknown', detail };
+      },
+    })
     .add({
       name: 'commands',
       required: false,

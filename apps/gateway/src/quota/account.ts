@@ -57,7 +57,8 @@ export interface Account {
   /** A request asked for so much and did not get it at once. `waits`: a lease may bring it. */
   need(units: number, nowMs: number, waits: boolean): void;
   tick(nowMs: number): void;
-  wants(nowMs: number): Wanted | undefined;
+  /** `roundTripMs`: what leases take of late. */
+  wants(nowMs: number, roundTripMs: number): Wanted | undefined;
   /** What may go back; it is taken off at once, so that it is never spent whatever becomes of the commit. */
   takeIdle(nowMs: number, everything: boolean): { readonly windowStartMs: number; readonly units: number } | undefined;
   /** Nothing happens in it until it is asked again. */

@@ -35,6 +35,8 @@ export class Leaser {
   #ids = 0;
   #ticks = 0;
   #probeAtMs = 0;
+  /** What leases take: the longest of late, which fades. */
+  #roundTripMs = 0;
   #stopped = false;
 
   constructor(options: LeaserOptions) {
@@ -74,7 +76,7 @@ export class Leaser {
   #plan(account: Account, sentMs: number, waits: boolean): UnderWay | undefined {
     const { clock } = this.#options;
     const nowMs = clock.nowMs();
-    const wanted = clock.state === 'off' ? undefined : account.wants(nowMs);
+    const wanted = clock.state === 'off' ? undefined : account.wants(nowMs, this.#roundTripMs);
     if (wanted !== undefined) return { ...wanted, leaseId: this.#newId(), sentMs, probes: false };
     // A clock that is off, or not known well enough, may come right: to measure it costs a commit and no units.
     if (!waits || clock.state === 'good' || sentMs < this.#probeAtMs) return undefined;
@@ -95,6 +97,7 @@ export class Leaser {
 
   async #lease(account: Account, asked: UnderWay): Promise<void> {
     const { clock } = this.#options;
+    const fromMs = clock.monotonicMs();
     this.#inFlight++;
     try {
       const asUnits = asked.probes || account.kind === 'window';
@@ -109,13 +112,25 @@ export class Leaser {
       this.#onFailed(account, asked, thrown);
     } finally {
       this.#inFlight--;
-      account.busy = false;
-      const waiting = [...account.waiters];
-      account.waiters.clear();
-      for (const waiter of waiting) waiter();
+      const tookMs = Math.min(quotaBounds.roundTripMsMax, clock.monotonicMs() - fromMs);
+      this.#roundTripMs = Math.max(tookMs, this.#roundTripMs * quotaBounds.roundTripFade);
+      this.#wake(account);
       const next = this.#stopped ? undefined : this.#queue.shift();
       if (next?.underWay !== undefined) void this.#lease(next, next.underWay);
     }
+  }
+
+  /** Those that waited take what came; what the rest of them need is asked for at once, for all together. */
+  #wake(account: Account): void {
+    const asksAgain = !this.#stopped && this.#options.clock.monotonicMs() >= account.retryAtMs;
+    account.busy = asksAgain;
+    wakeAll(account);
+    if (!asksAgain) return;
+    account.busy = false;
+    if (account.waiters.size === 0) return;
+    this.ask(account, true);
+    // Nothing is under way: nobody waits for it.
+    if (!account.busy) wakeAll(account);
   }
 
   #onFailed(account: Account, asked: UnderWay, thrown: unknown): void {
@@ -160,12 +175,13 @@ export class Leaser {
       // Another aggregate begins, which knows nothing of the window before: the old one decides first.
       const before = quotaAggregateId(key, windowMs, windowStartMs - windowMs);
       const data = await this.#give(before, { ...command, slots, slotsMin }, `${leaseId}:before`, asked.sentMs);
-      if (data !== undefined) slots = data['slots'] as number;
+      // Where nothing changed it is held already, and no more than the least that was asked for is certain.
+      slots = data === undefined ? slotsMin : (data['slots'] as number);
       slotsMin = slots;
     }
     const id = quotaAggregateId(key, windowMs, windowStartMs);
     const data = await this.#give(id, { ...command, slots, slotsMin }, leaseId, asked.sentMs);
-    return { units: data === undefined ? slots : (data['slots'] as number), leased: undefined };
+    return { units: data === undefined ? slotsMin : (data['slots'] as number), leased: undefined };
   }
 
   async #giveBack(account: Account, nowMs: number, everything: boolean): Promise<void> {
@@ -196,14 +212,23 @@ export class Leaser {
     sentMs: number,
   ): Promise<Record<string, unknown> | undefined> {
     const { clock, give } = this.#options;
-    const { events, storedAtMs } = await give(id, command, commandId);
-    if (storedAtMs !== undefined) clock.sample(sentMs, clock.monotonicMs(), storedAtMs);
+    const { events, storedAtMs, appendedMs } = await give(id, command, commandId);
+    if (storedAtMs !== undefined) {
+      // A command reads before and after it writes: the time of the write alone tells the broker's clock better.
+      clock.sample(appendedMs?.from ?? sentMs, appendedMs?.to ?? clock.monotonicMs(), storedAtMs);
+    }
     return events.at(-1)?.data as Record<string, unknown> | undefined;
   }
 
   #newId(): string {
     return `${this.#options.holder}:${++this.#ids}`;
   }
+}
+
+function wakeAll({ waiters }: Account): void {
+  const waiting = [...waiters];
+  waiters.clear();
+  for (const waiter of waiting) waiter();
 }
 
 interface Granted {

@@ -78,7 +78,9 @@ export class QuotaLedger {
   readonly accounts = new Map<string, Account>();
   /** Those in which something goes on. */
   readonly active = new Set<Account>();
-  readonly #scopes = new Map<string, Scope | undefined>();
+  readonly #scopes = new Map<string, Scope>();
+  /** Whether a set of limits tells users apart. */
+  readonly #perUser = new WeakMap<TenantLimits, boolean>();
   readonly #clock: BrokerClock;
   readonly #limitsOf: (tenantId: string) => TenantLimits | undefined;
 
@@ -101,10 +103,16 @@ export class QuotaLedger {
   ): Scope | 'crowded' | undefined {
     const set = this.#limitsOf(tenantId);
     if (set === undefined) return undefined;
-    const name = `${tenantId}\0${keyId}\0${model}\0${endUser}`;
+    // Users are many, and come and go: they have scopes of their own only where that makes a difference.
+    const user = this.#tellsUsersApart(set) ? endUser : '';
+    const name = `${tenantId}\0${keyId}\0${model}\0${user}`;
     const known = this.#scopes.get(name);
     if (known !== undefined && known.seq === set.seq && known.projectId === projectId) return known;
-    return this.#makeScope(name, { tenantId, projectId, keyId, endUser, model }, set);
+    return this.#makeScope(name, { tenantId, projectId, keyId, endUser: user, model }, set);
+  }
+
+  get scopes(): number {
+    return this.#scopes.size;
   }
 
   /** All or nothing: a request that is short of one limit takes nothing of the others. */
@@ -161,6 +169,12 @@ export class QuotaLedger {
       // A scope holds its accounts: made anew when it is next asked for.
       this.#scopes.clear();
     }
+  }
+
+  #tellsUsersApart(set: TenantLimits): boolean {
+    let perUser = this.#perUser.get(set);
+    if (perUser === undefined) this.#perUser.set(set, (perUser = set.limits.some((limit) => limit.perUser)));
+    return perUser;
   }
 
   #activate(account: Account): void {

@@ -6,8 +6,8 @@ export const quotaBounds = {
   clockDriftRatio: 1e-4,
   /** While a clock is off it is measured again so often, where someone asks. */
   clockProbeMs: 2_000,
-  /** A request waits at most this long for a lease that is under way. */
-  leaseWaitMsMax: 250,
+  /** A request waits at most this long for a lease that is under way: a broker that is slow, but answers, refuses nobody. */
+  leaseWaitMsMax: 2_000,
   /** Requests that wait for one lease. */
   waitersMax: 1_024,
   /** How often accounts are looked at. */
@@ -19,12 +19,18 @@ export const quotaBounds = {
   leaseAheadMsMin: 1_000,
   leaseAheadMsMax: 10_000,
   refillMs: 400,
+  /** Where leases take longer, all that is asked for ahead of need is asked for so much earlier; no longer than this is believed. */
+  roundTripMsMax: 5_000,
+  /** How fast a slow one is forgotten, for each lease after it. */
+  roundTripFade: 0.8,
   /** The least that is asked for, as a part of the limit. */
   leaseShareMin: 1 / 128,
   /** The next window is leased this long before it begins, or a fifth of the window if that is less. */
   nextWindowAheadMs: 1_000,
-  /** Slots are renewed this long before their window ends. */
+  /** Slots are renewed this long before their window ends, or as much earlier as leases take. */
   slotsAheadMs: 6_000,
+  /** Slots are leased with this part of those in use to spare, and more are asked for where half of that is left. */
+  slotsSpareShare: 1 / 2,
   /** What lay unused so long, or a tenth of the window if that is less, goes back, but for what `keepMs` need. */
   returnAfterMs: 10_000,
   keepMs: 3_000,
@@ -39,10 +45,11 @@ export const quotaBounds = {
   retryMsMin: 100,
   retryMsMax: 5_000,
   /** Commits under way at once. */
-  commitsInFlightMax: 64,
+  commitsInFlightMax: 256,
   /** Counts held in memory; beyond it a request of a new one is refused. */
   accountsMax: 50_000,
-  scopesMax: 100_000,
+  /** What limits make of a caller, about 1 KiB each; looked up anew beyond it. */
+  scopesMax: 32_768,
   /** A count that holds nothing is forgotten when nobody asked for so long. */
   forgetAfterMs: 30_000,
   /** Counts of budgets; what costs beyond them is counted in no budget, and counted as that. */

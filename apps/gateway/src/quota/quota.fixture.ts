@@ -6,4 +6,5 @@ export const limitOf = (
   metric: tenancy.LimitMetric,
   windowMs: number,
   amount: number,
-): tenancy.Limit => create(tenancy.LimitSchema, { limitId, metric, windowMs, amount });
+  more: { readonly perUser?: boolean } = {},
+): tenancy.Limit => create(tenancy.LimitSchema, { limitId, metric, windowMs, amount, ...more });

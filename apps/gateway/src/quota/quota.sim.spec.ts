@@ -50,6 +50,10 @@ interface QuotaWorldOptions {
   /** Longest time that a request takes. */
   readonly requestMsMax: number;
   readonly plants?: QuotaPlants;
+  /** What the broker takes for a command beside the network's own time, on the mean. */
+  readonly brokerMs?: number;
+  /** So many requests at once at each gateway, every five seconds. */
+  readonly burst?: number;
   /** Virtual time begins so long before a window of this length does. */
   readonly startMs?: number;
 }
@@ -69,6 +73,8 @@ class QuotaWorld {
   broken: string | undefined;
   admitted = 0;
   refused = 0;
+  /** Of them those before leases were warm. */
+  refusedCold = 0;
   /** limit id and window → units that were admitted, less what came back. */
   readonly spent = new Map<string, number>();
   readonly #gateways: SimProcess[] = [];
@@ -98,7 +104,10 @@ class QuotaWorld {
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     for (const process of this.#gateways) process.start();
-    for (const process of this.#gateways) this.#arrive(process);
+    for (const process of this.#gateways) {
+      this.#arrive(process);
+      if (this.options.burst !== undefined) this.#burst(process, this.options.burst);
+    }
     this.#chaos();
     try {
       await this.time.run({ untilMs: this.time.nowMs + this.options.lengthMs });
@@ -127,8 +136,14 @@ class QuotaWorld {
     const log = new SimulatedEventLog(process, broker, network);
     const handler = new CommandHandler({ log, registry, environment, actor: process.life.name });
     const decider = options.plants?.decider ?? quota;
-    const give: GiveQuotaCommand = (id, command, commandId): Promise<Handled> =>
-      handler.handle(decider, id, command, { commandId });
+    const { brokerMs = 0 } = options;
+    const give: GiveQuotaCommand = async (id, command, commandId): Promise<Handled> => {
+      const waitMs = brokerMs * (0.5 + this.rng.next());
+      if (brokerMs > 0) await environment.timers.sleep(waitMs / 2);
+      const handled = await handler.handle(decider, id, command, { commandId });
+      if (brokerMs > 0) await environment.timers.sleep(waitMs / 2);
+      return handled;
+    };
     const quotas = new Quotas({
       environment,
       holder: process.life.name.replace('#', ':'),
@@ -159,13 +174,23 @@ class QuotaWorld {
     });
   }
 
+  #burst(process: SimProcess, size: number): void {
+    this.time.at(burstPeriodMs, 'burst', undefined, () => {
+      if (process.life.alive) for (let request = 0; request < size; request++) this.#request(process);
+      this.#burst(process, size);
+    });
+  }
+
   #request(process: SimProcess): void {
     const quotas = this.#quotas.get(process) as Quotas;
     const scope = quotas.ledger.scopeOf('t', 'k', '', 'm') as Scope;
     const tokens = priced(1 + this.rng.below(6), 1 + this.rng.below(10));
     const end = (result: Reservation | Shortage): void => {
       if (isReservation(result)) this.#admit(process, quotas, result);
-      else this.refused++;
+      else {
+        this.refused++;
+        if (this.time.nowMs < coldMs) this.refusedCold++;
+      }
     };
     const result = quotas.reserve(scope, tokens);
     if (isReservation(result) || !quotas.canWait(result)) end(result);
@@ -256,6 +281,9 @@ class QuotaWorld {
 }
 
 const chaosPeriodMs = 200;
+const burstPeriodMs = 5_000;
+/** The first leases of a gateway, and what its clients wait for them. */
+const coldMs = 10_000;
 
 const priced = (input: number, output: number): Tokens => ({ input, output, costNano: 250 * input + 1_000 * output });
 
@@ -390,6 +418,40 @@ test('L41 without faults at least 97 % of each window is admitted under demand',
       expect(shares.length).toBeGreaterThan(isMinute ? 0 : 1);
       // A minute costs few commits: what a busy limit writes to the log is bounded by its window, not by its requests.
       if (isMinute) expect(world.broker.commits.length / gateways).toBeLessThan(130);
+    }
+  }
+}, 120_000);
+
+test('L41 a broker that takes one to two seconds for each command refuses nobody, with bursts, too, below the limit', async () => {
+  const limits = [
+    limitOf('rpm', tenancy.LimitMetric.REQUESTS, 60_000, 20_000),
+    limitOf('tpm', tenancy.LimitMetric.TOKENS, 60_000, 400_000),
+    limitOf('concurrent', tenancy.LimitMetric.CONCURRENT, 0, 600),
+  ];
+  for (const limit of limits) {
+    for (let seed = 1; seed <= 4; seed++) {
+      const world = new QuotaWorld({
+        seed,
+        faults: noFaults,
+        gateways: 3,
+        limits: [limit],
+        demandPerS: 20,
+        lengthMs: 130_000,
+        requestMsMax: 2_000,
+        brokerMs: 1_400,
+        burst: 30,
+      });
+      await world.run();
+      expect([limit.limitId, seed, world.broken]).toEqual([limit.limitId, seed, undefined]);
+      const refused = world.refused - world.refusedCold;
+      expect([limit.limitId, seed, refused <= 0.001 * world.admitted, refused, world.admitted]).toEqual([
+        limit.limitId,
+        seed,
+        true,
+        refused,
+        world.admitted,
+      ]);
+      expect(world.admitted).toBeGreaterThan(6_000);
     }
   }
 }, 120_000);

@@ -131,6 +131,16 @@ describe('reserve and settle', () => {
     expect([await why(), await why()]).toEqual(['admitted', 'exhausted']);
   });
 
+  test('users that no limit tells apart share a scope, so that ever new ones take no memory', () => {
+    const { quotas } = bench([rpm(5)]);
+    const scopes = Array.from({ length: 1_000 }, (_, user) => quotas.ledger.scopeOf('t', 'k', `u${user}`, 'm'));
+    expect([new Set(scopes).size, quotas.ledger.scopes]).toEqual([1, 1]);
+    const perUser = bench([limitOf('own', LimitMetric.REQUESTS, minuteMs, 5, { perUser: true })]).quotas.ledger;
+    const [first, second] = ['a', 'b'].map((user) => perUser.scopeOf('t', 'k', user, 'm') as Scope);
+    expect(first!.accounts[0]).not.toBe(second!.accounts[0]);
+    expect((perUser.scopeOf('t', 'k', '', 'm') as Scope).accounts).toEqual([]);
+  });
+
   test('the tighter of two limits on what one request may ask for is told', () => {
     const { scope } = bench([limitOf('a', LimitMetric.MAX_TOKENS, 0, 9), limitOf('b', LimitMetric.MAX_TOKENS, 0, 7)]);
     expect(scope).toMatchObject({ maxTokens: 7, maxTokensLimitId: 'b', accounts: [] });

@@ -20,7 +20,11 @@ export class SlotAccount implements Account {
   #next = 0;
   /** Most at once in this window. */
   #peak = 0;
+  /** Requests that found none since the last lease was asked for. */
   #needed = 0;
+  /** Slots asked for ahead of need; fewer came: others need them. */
+  #askedAhead = 0;
+  #scarceUntilMs = 0;
   #exhaustedUntilMs = 0;
 
   constructor(quota: Quota) {
@@ -53,8 +57,10 @@ export class SlotAccount implements Account {
 
   credit(windowStartMs: number, slots: number, _leased: number | undefined, nowMs: number): void {
     this.#roll(nowMs);
+    if (slots < this.#askedAhead) this.#scarceUntilMs = nowMs + this.quota.windowMs;
     if (windowStartMs === this.#startMs) {
-      this.#held = slots;
+      // The log takes back nothing of a window that is in use.
+      this.#held = Math.max(this.#held, slots);
       this.#needed = 0;
     } else if (windowStartMs === this.#startMs + this.quota.windowMs) {
       this.#next = slots;
@@ -65,6 +71,7 @@ export class SlotAccount implements Account {
   exhaust(windowStartMs: number, _needed: number, _remaining: number, nowMs: number): void {
     this.#roll(nowMs);
     this.#needed = 0;
+    this.#scarceUntilMs = nowMs + this.quota.windowMs;
     if (windowStartMs === this.#startMs) this.#exhaustedUntilMs = nowMs + quotaBounds.slotsRetryMs;
   }
 
@@ -74,27 +81,38 @@ export class SlotAccount implements Account {
 
   need(units: number, nowMs: number, waits: boolean): void {
     this.lastAskedMs = nowMs;
-    if (waits) this.#needed = Math.max(this.#needed, units);
+    if (waits) this.#needed += units;
   }
 
   tick(nowMs: number): void {
     this.#roll(nowMs);
   }
 
-  wants(nowMs: number): Wanted | undefined {
+  wants(nowMs: number, roundTripMs: number): Wanted | undefined {
     this.#roll(nowMs);
     const { windowMs, limit } = this.quota;
+    const { slotsAheadMs, slotsSpareShare, leaseShareMin } = quotaBounds;
+    const { outstanding } = this;
     const endMs = this.#startMs + windowMs;
-    if (this.#needed > 0 && this.outstanding + this.#needed > this.#held && !this.isExhausted(1, nowMs)) {
-      const unitsMin = this.outstanding + this.#needed;
-      const units = Math.min(limit.amount, unitsMin + Math.ceil(this.outstanding / 2));
-      return { windowStartMs: this.#startMs, units: Math.max(units, unitsMin), unitsMin };
+    // Requests come in bursts, and a lease takes its time: what the next ones need is there before they come.
+    const spare = Math.ceil(Math.max(outstanding * slotsSpareShare, limit.amount * leaseShareMin));
+    if (this.#needed > 0 && outstanding + 1 > this.#held && !this.isExhausted(1, nowMs)) {
+      const unitsMin = outstanding + 1;
+      return this.#ask(this.#startMs, outstanding + this.#needed + spare, unitsMin);
     }
-    const renews = Math.max(this.outstanding, this.#peak) > 0 && this.#nextStartMs !== endMs;
-    if (renews && endMs - nowMs < quotaBounds.slotsAheadMs) {
-      return { windowStartMs: endMs, units: Math.max(this.outstanding, this.#peak), unitsMin: 0 };
+    const isScarce = nowMs < this.#scarceUntilMs;
+    const most = Math.max(outstanding, this.#peak);
+    if (most > 0 && this.#nextStartMs !== endMs && endMs - nowMs < Math.max(slotsAheadMs, 2 * roundTripMs)) {
+      return this.#ask(endMs, most + (isScarce ? 0 : spare), 0);
     }
-    return undefined;
+    const isLow = outstanding > 0 && this.#held - outstanding < spare / 2 && this.#held < limit.amount;
+    return isLow && !isScarce ? this.#ask(this.#startMs, outstanding + spare, 0) : undefined;
+  }
+
+  #ask(windowStartMs: number, slots: number, unitsMin: number): Wanted {
+    const units = Math.max(Math.min(this.quota.limit.amount, slots), unitsMin);
+    this.#askedAhead = units;
+    return { windowStartMs, units, unitsMin };
   }
 
   /** Slots come back by themselves: the next renewal takes fewer. */

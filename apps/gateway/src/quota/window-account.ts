@@ -128,18 +128,21 @@ export class WindowAccount implements Account {
     if (this.#ratePerMs * leaseAheadMsMin < 0.001) this.#ratePerMs = 0;
   }
 
-  wants(nowMs: number): Wanted | undefined {
+  wants(nowMs: number, roundTripMs: number): Wanted | undefined {
     this.#roll(nowMs);
     const { windowMs, limit } = this.quota;
     const endMs = this.#endMs();
-    const aheadMs = Math.min(windowMs, leaseAheadMsMax, Math.max(leaseAheadMsMin, windowMs / 6));
+    // Twice: the need may grow while it is under way.
+    const leadMs = 2 * roundTripMs;
+    const aheadMs = Math.min(windowMs, leaseAheadMsMax, Math.max(leaseAheadMsMin, windowMs / 6, 2 * leadMs));
     const usual = Math.ceil(Math.max(this.#ratePerMs * aheadMs, limit.amount * leaseShareMin));
     const unitsMin = Math.max(1, this.#shortOf(this.#needed));
-    const low = this.#needed > this.#available || this.#available < this.#ratePerMs * Math.min(refillMs, endMs - nowMs);
+    const lowMs = Math.min(Math.max(refillMs, leadMs), endMs - nowMs);
+    const low = this.#needed > this.#available || this.#available < this.#ratePerMs * lowMs;
     if (low && this.#isLeft(unitsMin, nowMs)) {
       return { windowStartMs: this.#startMs, units: Math.max(unitsMin, usual + this.#debt), unitsMin };
     }
-    const isNear = endMs - nowMs < Math.min(nextWindowAheadMs, windowMs / 5);
+    const isNear = endMs - nowMs < Math.min(Math.max(nextWindowAheadMs, leadMs), windowMs / 5);
     if (isNear && this.#ratePerMs > 0 && this.#nextStartMs !== endMs) {
       return { windowStartMs: endMs, units: Math.max(1, usual), unitsMin: 1 };
     }

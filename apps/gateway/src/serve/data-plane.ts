@@ -43,6 +43,8 @@ import { FlowGate } from '../flow/index.ts';
 import { QuotaGate } from '../quota/index.ts';
 import type { RealtimeLimits } from '../realtime/index.ts';
 import { RealtimeSessions, refusals as realtimeRefusals } from '../realtime/index.ts';
+import type { HeldRequests } from './starting.ts';
+import { Starting } from './starting.ts';
 import type { TokensOf } from '../tokens/index.ts';
 import { noTokenizers } from '../tokens/index.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -69,6 +71,8 @@ export interface DataPlaneOptions {
   readonly quotas?: Quotas | undefined;
   /** See `Plane.kv`. */
   readonly kv?: PreciseIndex | undefined;
+  /** What requests have to wait for; asked until it answers nothing. Default: nothing. */
+  readonly waitsFor?: (() => string | undefined) | undefined;
   /** See `Plane.wanted`. */
   readonly wanted?: Plane['wanted'];
   /** Whom replicas behind https may be certified by; default: the well-known authorities. */
@@ -118,7 +122,7 @@ export interface DataPlane {
 /** How often replicas that are gone are looked for. */
 const goneSweeps = 20;
 
-class HttpDataPlane implements DataPlane, Plane {
+class HttpDataPlane implements DataPlane, Plane, HeldRequests {
   readonly fleet: Fleet;
   readonly state: () => GatewayState;
   readonly record: ((record: RecordInput) => void) | undefined;
@@ -155,6 +159,7 @@ class HttpDataPlane implements DataPlane, Plane {
   readonly #trust: UpstreamTrust | undefined;
   readonly #nowMs: () => number;
   readonly #servers = new Set<Server>();
+  #starting: Starting | undefined;
   #sweeper: Timer | undefined;
   #sweeps = 0;
 
@@ -207,6 +212,8 @@ class HttpDataPlane implements DataPlane, Plane {
     });
     this.front.upgrading = options.upgrades ?? new RealtimeSessions(this, options.realtimeLimits);
     this.hedging = new Hedging(environment, options.metrics);
+    const { waitsFor } = options;
+    this.#starting = waitsFor && new Starting(waitsFor, this.limits, this);
     this.#sweeper = environment.timers.every(this.limits.sweepPeriodMs, () => this.#sweep());
   }
 
@@ -218,13 +225,32 @@ class HttpDataPlane implements DataPlane, Plane {
     const target = targetOf(request.url ?? '');
     if (target === undefined) return false;
     if (this.edge.cors?.preflight(request, response) === true) return true;
+    if (this.#isStarting()) this.#starting?.take(request, response, this.#nowMs());
+    else this.#begin(request, response, target);
+    return true;
+  }
+
+  serve(request: HttpRequest, response: HttpResponse): void {
+    this.#begin(request, response, targetOf(request.url ?? '') as Target);
+  }
+
+  refuse(request: HttpRequest, response: HttpResponse, why: string): void {
+    new Exchange(this, request, response, targetOf(request.url ?? '') as Target).refuse(errors.starting(why));
+  }
+
+  #isStarting(): boolean {
+    if (this.#starting === undefined) return false;
+    if (this.#starting.isOver()) this.#starting = undefined;
+    return this.#starting !== undefined;
+  }
+
+  #begin(request: HttpRequest, response: HttpResponse, target: Target): void {
     const exchange = new Exchange(this, request, response, target);
     try {
       this.#serve(exchange, target, request.method ?? '');
     } catch (thrown) {
       exchange.fault(thrown);
     }
-    return true;
   }
 
   late(response: HttpResponse): void {
@@ -278,6 +304,7 @@ class HttpDataPlane implements DataPlane, Plane {
 
   async drain(limitMs: number): Promise<void> {
     this.draining = true;
+    this.#starting?.stop();
     const { clock, timers } = this.environment;
     this.front.drain();
     for (const server of this.#servers) server.closeIdleConnections();
@@ -295,6 +322,7 @@ class HttpDataPlane implements DataPlane, Plane {
   #sweep(): void {
     const nowMs = this.#nowMs();
     this.front.sweep();
+    if (this.#isStarting()) this.#starting?.sweep(nowMs);
     this.active.forEach((exchange) => exchange.sweep(nowMs));
     for (const pool of this.#pools.values()) pool.sweep();
     if (++this.#sweeps % goneSweeps !== 0) return;

@@ -271,6 +271,14 @@ export const overCapacity = (what: string): Refusal => ({
   close: true,
 });
 
+export const starting = (why: string): Refusal => ({
+  status: 503,
+  code: 'starting',
+  message: `The gateway is starting: ${why}. Try again in a moment.`,
+  outcome: Outcome.REJECTED_CAPACITY,
+  retryAfterS: 1,
+});
+
 export const draining: Refusal = {
   status: 503,
   code: 'gateway_draining',

@@ -4,6 +4,9 @@ import { headBytesMax } from './http/faults.ts';
 export interface ServeLimits {
   /** Requests being served at once, over all replicas; the next one is refused with 503. */
   readonly requestsInFlightMax: number;
+  /** Requests that wait for a gateway that starts, and for how long. */
+  readonly startingHeldMax: number;
+  readonly startingWaitMsMax: number;
   readonly bodyBytesMax: number;
   /** Bodies held at once, over all requests. */
   readonly bodyBytesHeldMax: number;
@@ -63,6 +66,8 @@ export interface ServeLimits {
 
 export const serveLimits: ServeLimits = {
   requestsInFlightMax: 16_384,
+  startingHeldMax: 1_024,
+  startingWaitMsMax: 10_000,
   bodyBytesMax: 32 * 1024 * 1024,
   bodyBytesHeldMax: 512 * 1024 * 1024,
   bodyDepthMax: 256,

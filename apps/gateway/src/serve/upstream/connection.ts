@@ -60,6 +60,7 @@ export class UpstreamConnection implements ResponseSink {
   #closed = false;
   /** More of the request's body is to come. */
   #sending = false;
+  #paused = false;
   #discardBytesLeft = 0;
   readonly #discardBytesMax: number;
   readonly #socket: Socket;
@@ -140,10 +141,12 @@ export class UpstreamConnection implements ResponseSink {
   }
 
   pause(): void {
+    this.#paused = true;
     this.#socket.pause();
   }
 
   resume(): void {
+    this.#paused = false;
     this.#socket.resume();
   }
 
@@ -156,6 +159,7 @@ export class UpstreamConnection implements ResponseSink {
   /** The caller has seen enough: it is told nothing more. */
   discard(): void {
     this.#caller = undefined;
+    if (this.#paused) this.resume();
     this.#discardBytesLeft = this.#discardBytesMax;
     this.#owner.discarding(this);
   }
@@ -212,8 +216,13 @@ export class UpstreamConnection implements ResponseSink {
     this.keepAliveS = parser.keepAliveS;
     // Bytes beyond the answer belong to no request: the next one would read them as its own.
     const reusable = parser.keepAlive && used === chunk.length && !this.#sending;
-    if (!reusable) this.#close();
-    else this.#owner.released(this);
+    if (!reusable) {
+      this.#close();
+      return;
+    }
+    // Whoever had it wait for a client is done with it; the next request would never read its answer.
+    if (this.#paused) this.resume();
+    this.#owner.released(this);
   }
 
   /** `clean`: the engine said that it is done, which may end an answer without a length. */
