@@ -199,6 +199,9 @@ test('the examples of docs/operating.md: npx lintel up --workers, too, serves by
   expect(example).toContain('node dist/apps/gateway/src/main.js --workers 4 --config lintel.yaml');
   const [, flag, count] = /npx lintel up (--workers) (\d)/.exec(example ?? '') ?? [];
   const home = await temporaryFolder();
+  const file = join(home, 'lintel.yaml');
+  const tokenizer = join(import.meta.dirname, '../../libs/tokenizer/fixtures/tiny');
+  await writeFile(file, `tokenizers: { sim-8b: { path: ${tokenizer} } }\n`);
   try {
     const { program, gatewayUrl } = await startLintel(join(home, 'home'), [
       flag as string,
@@ -208,9 +211,18 @@ test('the examples of docs/operating.md: npx lintel up --workers, too, serves by
       '--open',
       '--compat',
       'aibrix',
+      '--config',
+      file,
     ]);
     const text = await (await fetch(`${gatewayUrl}/metrics`)).text();
     expect(text.match(/^lintel_gateway_worker_up\{worker="gateway-[w\d]+"\} 1$/gm)).toHaveLength(Number(count));
+    // Files of this machine stand in no log: each process has them all the same.
+    await eventually(async () => {
+      const now = await (await fetch(`${gatewayUrl}/metrics`)).text();
+      expect(now.match(/^lintel_gateway_tokenizer_usable\{worker="[\w-]+",model="sim-8b"[^}]*\} 1$/gm)).toHaveLength(
+        Number(count),
+      );
+    }, 20_000);
     // Connections fall on the processes at random: each of them takes the admin key of the home.
     const adminKey = (await readFile(join(home, 'home', 'admin-key'), 'utf8')).trim();
     const create = async (index: number): Promise<number | undefined> => {

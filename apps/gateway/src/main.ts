@@ -104,9 +104,10 @@ async function main(): Promise<void> {
         .then(() => process.exit(0)),
     () => onSignal('SIGTERM'),
   );
-  if (options.config !== undefined && loaded !== undefined) {
+  const file = options.config ?? options.tokenizersOf;
+  if (file !== undefined) {
     // Files of this machine: each process reads them for itself, whoever applies the rest.
-    const watch = watchConfig(options.config, loaded.contentHash, environment.timers, {
+    const watch = watchConfig(file, loaded?.contentHash ?? '', environment.timers, {
       changed: (config) => void gateway.tokenize(config.tokenizers),
       refused: () => {}, // said where it is applied
     });
@@ -114,9 +115,9 @@ async function main(): Promise<void> {
   }
   if (told?.applies === false) return;
   if (options.config === undefined || loaded === undefined || stopping.signal.aborted) return;
-  const file = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);
-  started.push(async () => file.stop());
-  await file.start();
+  const applied = new ConfigurationFile(options.config, loaded, gateway, environment.timers, logger);
+  started.push(async () => applied.stop());
+  await applied.start();
 }
 
 async function makeHome(home: string): Promise<void> {

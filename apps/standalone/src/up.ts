@@ -192,6 +192,7 @@ export async function up(
           open,
           compat,
           adminKey,
+          configFile: given?.file,
           edge,
           environment,
           address: place.address('gateway', 'gateway'),

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '#apps/gateway';
 import { sharedEdge, Workers } from '#apps/gateway';
@@ -24,6 +25,8 @@ export interface MoreWorkers {
   readonly open: boolean;
   readonly compat: 'aibrix' | undefined;
   readonly adminKey: string;
+  /** Whose tokenizers they take: files of this machine, which the log does not hold. */
+  readonly configFile: string | undefined;
   readonly edge: EdgeConfig | undefined;
   readonly environment: Environment;
   readonly say: (line: string) => void;
@@ -34,6 +37,7 @@ export interface MoreWorkers {
 export function moreWorkers(options: MoreWorkers): Workers {
   const { count, gateway, instance, host, address, home, open, compat, adminKey, edge, environment, say, output } =
     options;
+  const { configFile } = options;
   return new Workers({
     count,
     first: 2,
@@ -48,6 +52,7 @@ export function moreWorkers(options: MoreWorkers): Workers {
       `--edge=${JSON.stringify(sharedEdge(edge, home.folder))}`,
       `--nats-url=${address.url}`,
       ...(address.user === undefined ? [] : [`--nats-user=${address.user}`]),
+      ...(configFile === undefined ? [] : [`--tokenizers-of=${resolve(configFile)}`]),
       ...(open ? ['--open'] : []),
       ...(compat === undefined ? [] : [`--compat=${compat}`]),
     ],

@@ -27,11 +27,14 @@ export interface ProcessOptions {
   readonly workers: number | undefined;
   /** This process is one of them. */
   readonly worker: boolean;
+  /** Configuration file of which the tokenizers alone count: the rest is told by flags and by the log. */
+  readonly tokenizersOf: string | undefined;
 }
 
 interface Flags extends EdgeFlagsRead {
   workers?: number;
   worker?: boolean;
+  tokenizersOf?: string;
   natsUrl?: string;
   natsUser?: string;
   config?: string;
@@ -88,6 +91,7 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
       ).argParser(workersOf),
     )
     .addOption(new Option('--worker').hideHelp())
+    .addOption(new Option('--tokenizers-of <file>').hideHelp())
     .allowExcessArguments(false);
   addEdgeFlags(program);
   if (write !== undefined) program.exitOverride().configureOutput({ writeErr: write, writeOut: write });
@@ -113,6 +117,7 @@ export function parseOptions(argv: readonly string[], write?: (text: string) => 
     edge: edgeFlags(flags),
     workers: flags.workers ?? (env.workers === undefined ? undefined : workersOf(env.workers)),
     worker: flags.worker ?? false,
+    tokenizersOf: flags.tokenizersOf,
   };
 }
 
