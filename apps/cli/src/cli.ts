@@ -10,6 +10,7 @@ import { ansi, plain } from './render/text.ts';
 export interface GlobalOptions {
   readonly api?: string;
   readonly adminKey?: string;
+  readonly ca?: string;
   readonly home?: string;
   readonly json?: boolean;
   /** False with --no-color. */
@@ -49,8 +50,9 @@ export class Cli {
 
   async api(): Promise<ApiClient> {
     if (this.#client === undefined) {
-      const { api, adminKey } = this.options;
-      this.#client = new ApiClient(await findServer({ api: given(api), adminKey: given(adminKey), home: this.home }));
+      const { api, adminKey, ca } = this.options;
+      const where = { api: given(api), adminKey: given(adminKey), ca: given(ca), home: this.home };
+      this.#client = new ApiClient(await findServer(where));
       this.durable(this.#client.server.durability);
     }
     return this.#client;

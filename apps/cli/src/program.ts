@@ -44,6 +44,9 @@ export function makeProgram(act: Act): Command {
     .addOption(new Option('--api <url>', 'address of its diagnostics API instead').env('LINTEL_API'))
     // Hidden: a key among the arguments can be read by every process of the machine.
     .addOption(new Option('--admin-key <key>').env('LINTEL_ADMIN_KEY').hideHelp())
+    .addOption(
+      new Option('--ca <file>', 'PEM file of authorities of an https address, besides the well-known').env('LINTEL_CA'),
+    )
     .option('--json', 'the answer as JSON; streams as NDJSON; errors as JSON on stderr')
     .option('--no-color', 'no colours, as with NO_COLOR')
     .version(version(), '-V, --version', 'print the version')

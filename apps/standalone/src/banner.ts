@@ -1,5 +1,7 @@
 export interface BannerFacts {
   readonly gatewayUrl: string;
+  /** Files of a gateway behind https. */
+  readonly tls: { readonly cert: string; readonly clientCa?: string | undefined } | undefined;
   readonly apiUrl: string;
   /** Undefined where no key is needed, and where only the configuration file knows keys, by their hashes. */
   readonly apiKey: string | undefined;
@@ -18,6 +20,11 @@ export function banner(facts: BannerFacts): string {
   const { gatewayUrl, apiUrl, apiKey, open, model = '<model>', homeFlag } = facts;
   const key = open ? undefined : (apiKey ?? '<your key>');
   const authorization = key === undefined ? '' : ` \\\n    -H 'authorization: Bearer ${key}'`;
+  const tls =
+    facts.tls === undefined
+      ? ''
+      : `  certificate  ${facts.tls.cert}; where nobody that curl trusts has signed it, add --cacert <its authority>\n`;
+  const mutual = facts.tls?.clientCa === undefined ? '' : ' \\\n    --cert <your certificate> --key <its key>';
   const memory =
     facts.durability === 'memory'
       ? '\n  NOT DURABLE: there is no broker, the log is in memory and ends with this process.\n'
@@ -26,10 +33,10 @@ export function banner(facts: BannerFacts): string {
   Lintel is ready after ${facts.startedIn}. State lives in ${facts.home}. Ctrl-C stops everything.
 ${memory}
   gateway      ${gatewayUrl}/v1
-  diagnostics  ${apiUrl}
+${tls}  diagnostics  ${apiUrl}
   API key      ${open ? 'none needed: requests go to the engines as they come' : (apiKey ?? `one of those whose hashes stand in ${facts.configFile ?? ''}`)}
 
-  curl -N -i ${gatewayUrl}/v1/chat/completions${authorization} \\
+  curl -N -i ${gatewayUrl}/v1/chat/completions${mutual}${authorization} \\
     -H 'content-type: application/json' \\
     -d '{"model":"${model}","stream":true,"max_tokens":32,"messages":[{"role":"user","content":"Hello"}]}'
 

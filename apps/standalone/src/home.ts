@@ -8,6 +8,8 @@ import { CodedError, errorCode, errorText } from '#libs/kernel';
 export interface Connection {
   readonly apiUrl: string;
   readonly gatewayUrl: string;
+  /** Of a gateway behind https: whoever shows it is that gateway. */
+  readonly gatewayCertFile?: string;
   readonly adminKeyFile: string;
   readonly durability: 'memory' | 'disk';
   readonly pid: number;

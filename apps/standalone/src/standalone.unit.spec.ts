@@ -104,6 +104,7 @@ describe('the desired configuration', () => {
 describe('the banner', () => {
   const facts = {
     gatewayUrl: 'http://127.0.0.1:8080',
+    tls: undefined,
     apiUrl: 'http://127.0.0.1:8090',
     apiKey: 'lk-x',
     open: false,

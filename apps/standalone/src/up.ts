@@ -209,7 +209,7 @@ export async function up(
 
   const unready = await progress.step(
     'ready',
-    async () => await waitReady(gateway.url, environment),
+    async () => await waitReady(gateway.url, environment, { certFile: edge?.tls?.cert }),
     (said) => said ?? describeFleet(gateway.fleet.models().map(({ id }) => id)),
   );
   if (unready !== undefined) report(`not ready yet: ${unready}; Lintel goes on trying`);
@@ -228,6 +228,7 @@ export async function up(
   await home.announce({
     apiUrl: diagnosticsAt.url,
     gatewayUrl: gateway.url,
+    ...(edge?.tls === undefined ? {} : { gatewayCertFile: edge.tls.cert }),
     adminKeyFile: home.path('admin-key'),
     durability,
     pid: process.pid,
@@ -235,6 +236,7 @@ export async function up(
   write(
     banner({
       gatewayUrl: gateway.url,
+      tls: edge?.tls,
       apiUrl: diagnosticsAt.url,
       apiKey,
       open,

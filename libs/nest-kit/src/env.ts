@@ -66,6 +66,10 @@ export const env = {
   get api(): string | undefined {
     return read('LINTEL_API');
   },
+  /** Authorities that the command line believes besides the well-known. */
+  get ca(): string | undefined {
+    return read('LINTEL_CA');
+  },
   get adminKey(): string | undefined {
     return read('LINTEL_ADMIN_KEY');
   },

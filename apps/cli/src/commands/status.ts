@@ -2,6 +2,7 @@ import type { NotaryAnswer } from '#libs/domain/diag';
 import { CodedError, errorText } from '#libs/kernel';
 import type { Cli } from '../cli.ts';
 import { ApiClient } from '../http/client.ts';
+import type { Server } from '../http/find-server.ts';
 import { networkText, unreachable } from '../http/find-server.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { ExitCode } from '../exit-codes.ts';
@@ -10,9 +11,9 @@ import { appStatus, renderStatus } from '../render/status.ts';
 import type { AddCommands } from './command.ts';
 
 /** /ready of one app, whatever it answers. Needs no key, so none is sent. */
-async function ask(app: string, url: string): Promise<AppStatus> {
+async function ask(app: string, url: string, trusted: Server['trusted']): Promise<AppStatus> {
   try {
-    const { status, text } = await new ApiClient({ apiUrl: url, adminKey: '', foundIn: '' }).any('/ready');
+    const { status, text } = await new ApiClient({ apiUrl: url, adminKey: '', foundIn: '', trusted }).any('/ready');
     let body: unknown;
     try {
       body = JSON.parse(text);
@@ -30,8 +31,8 @@ export async function status(cli: Cli): Promise<ExitCode> {
   const api = await cli.api();
   const { server } = api;
   const apps = await Promise.all([
-    ...(server.gatewayUrl === undefined ? [] : [ask('gateway', server.gatewayUrl)]),
-    ask('diagnostics', server.apiUrl),
+    ...(server.gatewayUrl === undefined ? [] : [ask('gateway', server.gatewayUrl, server.gatewayTrusted)]),
+    ask('diagnostics', server.apiUrl, server.trusted),
   ]);
   // A key that does not fit, for one, is said and hides nothing of the rest.
   const notary = await api.json<NotaryAnswer>('/api/v1/notary').catch((thrown: unknown) => {

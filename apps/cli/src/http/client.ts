@@ -169,11 +169,12 @@ export class ApiClient {
         : { 'content-type': contentType ?? 'application/json', 'content-length': String(bytes.length) }),
     };
     const silenceMsMax = silence[patience];
+    const { trusted } = this.server;
     return new Promise((resolve, reject) => {
       const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
       let sent: ClientRequest;
       try {
-        sent = send(url, { method, headers, agent: false });
+        sent = send(url, { method, headers, agent: false, ...(trusted as object | undefined) });
       } catch (cause) {
         reject(
           new CodedError('ADMIN_KEY_INVALID', `the request cannot be made: ${errorText(cause)}`, {

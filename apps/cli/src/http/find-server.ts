@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { CodedError, errorCode, errorText } from '#libs/kernel';
+import { rootCertificates } from 'node:tls';
+import type { Pinned } from '#libs/kernel';
+import { CodedError, errorCode, errorText, pinnedTo } from '#libs/kernel';
 
 export interface Server {
   /** Without a trailing slash. */
@@ -8,6 +10,10 @@ export interface Server {
   readonly adminKey: string;
   /** Where the address came from, for errors: "--api", or the file. */
   readonly foundIn: string;
+  /** Whom an https address must be certified by; undefined: one of the well-known. */
+  readonly trusted?: Pinned | { readonly ca: readonly string[] } | undefined;
+  /** The same of the gateway. */
+  readonly gatewayTrusted?: Server['trusted'];
   /** Known only where a running Lintel's file was read. */
   readonly gatewayUrl?: string;
   readonly durability?: 'memory' | 'disk';
@@ -19,12 +25,15 @@ export interface Whereabouts {
   readonly api?: string | undefined;
   /** LINTEL_ADMIN_KEY. */
   readonly adminKey?: string | undefined;
+  /** --ca or LINTEL_CA: PEM file of further authorities. */
+  readonly ca?: string | undefined;
   readonly home: string;
 }
 
 interface Connection {
   readonly apiUrl: string;
   readonly gatewayUrl?: string;
+  readonly gatewayCertFile?: string;
   readonly adminKeyFile?: string;
   readonly durability?: 'memory' | 'disk';
   readonly pid?: number;
@@ -77,18 +86,49 @@ async function keyIn(home: string, { adminKeyFile }: Connection): Promise<string
   }
 }
 
+/** The well-known authorities and those of this file. @throws CA_UNREADABLE */
+async function authorities(file: string | undefined): Promise<Server['trusted']> {
+  if (file === undefined) return undefined;
+  let pem: string;
+  try {
+    pem = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new CodedError('CA_UNREADABLE', `cannot read ${file}: ${errorText(cause)}`, {
+      advice: 'Give --ca (LINTEL_CA) a PEM file of certificates.',
+      cause,
+    });
+  }
+  if (pem.includes('-----BEGIN CERTIFICATE-----')) return { ca: [...rootCertificates, pem] };
+  throw new CodedError('CA_UNREADABLE', `${file} holds no certificate`, {
+    advice: 'Give --ca (LINTEL_CA) a PEM file of certificates.',
+  });
+}
+
+/** Of a gateway on this machine: its own certificate, whoever signed it. */
+async function certificateOf({ gatewayCertFile }: Connection): Promise<Server['trusted']> {
+  if (gatewayCertFile === undefined) return undefined;
+  const pem = await readFile(gatewayCertFile, 'utf8').catch(() => undefined);
+  return pem === undefined ? undefined : pinnedTo(pem);
+}
+
 /**
  * Which Lintel is meant: the one named by --api or LINTEL_API, else the one that runs in the home folder.
- * @throws LINTEL_NOT_RUNNING · ADMIN_KEY_MISSING · ADMIN_KEY_UNREADABLE · API_URL_INVALID · CONNECTION_FILE_*
+ * @throws CA_UNREADABLE · LINTEL_NOT_RUNNING · ADMIN_KEY_MISSING · ADMIN_KEY_UNREADABLE · API_URL_INVALID · CONNECTION_FILE_*
  */
-export async function findServer({ api, adminKey, home }: Whereabouts): Promise<Server> {
+export async function findServer({ ca, ...where }: Whereabouts): Promise<Server> {
+  const trusted = await authorities(ca);
+  const server = await namedServer(where);
+  return trusted === undefined ? server : { ...server, trusted, gatewayTrusted: trusted };
+}
+
+async function namedServer({ api, adminKey, home }: Whereabouts): Promise<Server> {
   const folder = resolve(home);
   if (api !== undefined) {
     const apiUrl = origin(api, '--api');
     if (adminKey !== undefined) return { apiUrl, adminKey, foundIn: '--api' };
     const local = await connectionIn(folder).catch(() => undefined);
     if (local !== undefined && origin(local.apiUrl, folder) === apiUrl) {
-      return { ...known(local), apiUrl, adminKey: await keyIn(folder, local), foundIn: '--api' };
+      return { ...(await known(local)), apiUrl, adminKey: await keyIn(folder, local), foundIn: '--api' };
     }
     throw new CodedError('ADMIN_KEY_MISSING', `no admin key for ${apiUrl}`, {
       advice: 'Set LINTEL_ADMIN_KEY to the key that diagnostics was started with.',
@@ -99,15 +139,19 @@ export async function findServer({ api, adminKey, home }: Whereabouts): Promise<
     throw new CodedError('LINTEL_NOT_RUNNING', `no Lintel is running in ${folder}`, { advice: startAdvice });
   }
   return {
-    ...known(local),
+    ...(await known(local)),
     apiUrl: origin(local.apiUrl, folder),
     adminKey: adminKey ?? (await keyIn(folder, local)),
     foundIn: join(folder, 'connection.json'),
   };
 }
 
-function known({ gatewayUrl, durability, pid }: Connection): Pick<Server, 'gatewayUrl' | 'durability' | 'pid'> {
+async function known(
+  connection: Connection,
+): Promise<Pick<Server, 'gatewayUrl' | 'gatewayTrusted' | 'durability' | 'pid'>> {
+  const { gatewayUrl, durability, pid } = connection;
   return {
+    gatewayTrusted: await certificateOf(connection),
     ...(gatewayUrl === undefined ? {} : { gatewayUrl }),
     ...(durability === undefined ? {} : { durability }),
     ...(pid === undefined ? {} : { pid }),
@@ -156,8 +200,12 @@ const networkWords: Readonly<Record<string, string>> = {
   ENETUNREACH: 'no way to that network',
   ETIMEDOUT: 'no answer in time',
   CERT_HAS_EXPIRED: 'its certificate has expired',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted here',
-  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted here',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted here; --ca names its authority',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted here; --ca names its authority',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted here; --ca names its authority',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is of another name',
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it takes only clients with a certificate',
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: 'it takes only clients with a certificate',
 };
 
 /** "nobody listens there (ECONNREFUSED)"; names the network error always. */
