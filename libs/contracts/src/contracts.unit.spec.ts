@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { EventRegistry, eventTypes, isSubjectId, parseEventSubject, subjects } from '#libs/contracts';
+import {
+  EventRegistry,
+  eventTypes,
+  isSubjectId,
+  outcomeName,
+  outcomeNames,
+  parseEventSubject,
+  route,
+  subjects,
+} from '#libs/contracts';
 
 const goldenDir = join(import.meta.dirname, '../golden');
 const golden = readdirSync(goldenDir)
@@ -98,4 +107,17 @@ describe('subjects', () => {
       expect(parseEventSubject(subject)).toBeUndefined();
     },
   );
+});
+
+test('the page names every outcome, each once', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/gateway.md'), 'utf8');
+  const section = /### Outcomes\n([^]*?)\n\[Queues\]/.exec(page)?.[1] ?? '';
+  const named = [...section.matchAll(/^\| (`[^|]*) \|/gm)].flatMap(
+    ([, cell]) => (cell as string).match(/[a-z_]+/g) ?? [],
+  );
+  expect(named.sort()).toEqual(outcomeNames.filter((name) => name !== 'unspecified').sort());
+  expect([outcomeName(route.Outcome.REJECTED_QUOTA), outcomeName(99 as route.Outcome)]).toEqual([
+    'rejected_quota',
+    '99',
+  ]);
 });

@@ -5,6 +5,7 @@ export * as diag from './gen/lintel/diag/v1/queries_pb.ts';
 export * as log from './gen/lintel/log/v1/log_pb.ts';
 export type { KnownMessageType, MessagePatternName, MessageType, MessageTypeOf } from './message-registry.ts';
 export { commandTypes, findMessageType, messagePatterns, messageSubject, queryTypes } from './message-registry.ts';
+export { outcomeName, outcomeNames } from './outcome-names.ts';
 export * as route from './route.ts';
 export * as tenancy from './tenancy.ts';
 export type { EventSubject, StreamName } from './subjects.ts';

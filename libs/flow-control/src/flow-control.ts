@@ -14,9 +14,9 @@ export interface FlowControlOptions {
 }
 
 export interface Offered<T> {
-  /** Its outcome is `RejectedCapacity` where it found no place. */
+  /** Its outcome is `rejected_capacity` where it found no place. */
   readonly entry: Entry<T>;
-  /** Those that went for it, with `EvictedPressure`. The caller tells them. */
+  /** Those that went for it, with `evicted_pressure`. The caller tells them. */
   readonly evicted: readonly Entry<T>[];
 }
 
@@ -77,7 +77,7 @@ export class FlowControl<T> {
     const band = this.#pool(identity.pool).band(this.#banded(identity.priority));
     const tenant = band.arrive(identity.tenant, weightOf(identity), identity.arrivedMs);
     this.offered++;
-    this.ended.Dispatched++;
+    this.ended.dispatched++;
     return band.charge(tenant, this.#cost(identity.inputTokens, identity.outputTokens), weightOf(identity));
   }
 
@@ -89,7 +89,7 @@ export class FlowControl<T> {
     this.offered++;
     const victims = this.#room.leavesRoom(entry) ? this.#room.victimsFor(entry) : undefined;
     if (victims === undefined) {
-      this.#ended(entry, 'RejectedCapacity');
+      this.#ended(entry, 'rejected_capacity');
       band.rest(tenant);
       return { entry, evicted: nobody };
     }
@@ -97,7 +97,7 @@ export class FlowControl<T> {
     this.#room.add(entry);
     band.enqueue(entry);
     pool.waiting++;
-    for (const victim of evicted) this.#leave(victim, 'EvictedPressure');
+    for (const victim of evicted) this.#leave(victim, 'evicted_pressure');
     return { entry, evicted };
   }
 
@@ -113,13 +113,13 @@ export class FlowControl<T> {
     const { tenant, request } = entry;
     const { band } = tenant;
     entry.ticket = band.charge(tenant, this.#cost(request.inputTokens, request.outputTokens), weightOf(request));
-    this.#leave(entry, 'Dispatched');
+    this.#leave(entry, 'dispatched');
     pool.served(band);
     return entry;
   }
 
   /** It waits no longer, for a reason of the caller's. False where it did not wait. */
-  leave(entry: Entry<T>, outcome: 'ClientGone' | 'Stopped' | 'RejectedNoReplica'): boolean {
+  leave(entry: Entry<T>, outcome: 'client_gone' | 'stopped' | 'rejected_no_replica'): boolean {
     if (entry.outcome !== undefined) return false;
     this.#leave(entry, outcome);
     return true;
@@ -200,6 +200,6 @@ const weightMin = 1e-3;
 const weightOf = ({ weight }: Pick<FlowIdentity, 'weight'>): number => (weight > weightMin ? weight : weightMin);
 
 function overdueOutcome({ request, dueMs }: Entry<unknown>): FlowOutcome {
-  if (dueMs === request.deadlineMs) return 'EvictedDeadline';
-  return request.lacks === 'replica' ? 'RejectedNoReplica' : 'EvictedWait';
+  if (dueMs === request.deadlineMs) return 'evicted_deadline';
+  return request.lacks === 'replica' ? 'rejected_no_replica' : 'evicted_wait';
 }

@@ -261,17 +261,17 @@ describe('bounds', () => {
       const { entry, evicted } = control.offer(request('b', more));
       return [entry.outcome, ...evicted.map((one) => `${one.request.payload}: ${one.outcome}`)];
     };
-    expect(went({ priority: 0, deadlineMs: 950 })).toEqual(['RejectedCapacity']);
-    expect(went({ priority: 0, deadlineMs: 500 })).toEqual([undefined, 'low late: EvictedPressure']);
-    expect(went({ priority: 2 })).toEqual([undefined, 'b: EvictedPressure']);
-    expect(went({ priority: 2 })).toEqual([undefined, 'low soon: EvictedPressure']);
+    expect(went({ priority: 0, deadlineMs: 950 })).toEqual(['rejected_capacity']);
+    expect(went({ priority: 0, deadlineMs: 500 })).toEqual([undefined, 'low late: evicted_pressure']);
+    expect(went({ priority: 2 })).toEqual([undefined, 'b: evicted_pressure']);
+    expect(went({ priority: 2 })).toEqual([undefined, 'low soon: evicted_pressure']);
   });
 
   test('L46 nobody goes where that would not make room enough', () => {
     const control = flow({ limits: { waitingBytesMax: 100, evictionsMax: 2 } });
     for (let n = 0; n < 4; n++) control.offer(request(`t${n}`, { bytes: 25 }));
     const { entry, evicted } = control.offer(request('big', { priority: 1, bytes: 75 }));
-    expect([entry.outcome, evicted.length, control.waiting]).toEqual(['RejectedCapacity', 0, 4]);
+    expect([entry.outcome, evicted.length, control.waiting]).toEqual(['rejected_capacity', 0, 4]);
     expect(control.offer(request('big', { priority: 1, bytes: 50 })).evicted).toHaveLength(2);
     expect(control.waitingBytes).toBe(100);
   });
@@ -285,10 +285,10 @@ describe('bounds', () => {
     };
     expect(places('flood', 0)).toBe(20);
     expect(places('quiet', 0)).toBeGreaterThanOrEqual(6);
-    expect(control.ended.EvictedPressure).toBe(0);
+    expect(control.ended.evicted_pressure).toBe(0);
     // What a lower band holds is free for a higher one.
     expect(places('flood', 1)).toBe(20);
-    expect(control.ended.EvictedPressure).toBeGreaterThan(0);
+    expect(control.ended.evicted_pressure).toBeGreaterThan(0);
   });
 
   test('L45 a wait ends at the bound of the queue or at the deadline, and says which', () => {
@@ -298,10 +298,10 @@ describe('bounds', () => {
     control.offer(request('t', { payload: 'replica', waitMsMax: 700, lacks: 'replica' }));
     expect([control.nextDueMs, control.tick(299)]).toEqual([300, []]);
     expect(control.tick(500).map(({ request: { payload }, outcome }) => `${payload}: ${outcome}`)).toEqual([
-      'deadline: EvictedDeadline',
-      'wait: EvictedWait',
+      'deadline: evicted_deadline',
+      'wait: evicted_wait',
     ]);
-    expect(control.tick(9_000).map(({ outcome }) => outcome)).toEqual(['RejectedNoReplica']);
+    expect(control.tick(9_000).map(({ outcome }) => outcome)).toEqual(['rejected_no_replica']);
     expect(control.waiting).toBe(0);
   });
 });

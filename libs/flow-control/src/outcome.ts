@@ -1,19 +1,19 @@
 /** How a request leaves flow control. Closed: each one that is offered leaves once. */
 export const flowOutcomes = [
-  'Dispatched',
+  'dispatched',
   /** No place to wait, at its arrival. */
-  'RejectedCapacity',
+  'rejected_capacity',
   /** It waited for a replica to be ready, and none came in time. */
-  'RejectedNoReplica',
+  'rejected_no_replica',
   /** Its own deadline passed while it waited. */
-  'EvictedDeadline',
+  'evicted_deadline',
   /** It waited for room as long as the queue lets anybody wait. */
-  'EvictedWait',
+  'evicted_wait',
   /** A request of a higher band or with less time took its place. */
-  'EvictedPressure',
-  'ClientGone',
+  'evicted_pressure',
+  'client_gone',
   /** The gateway stops. */
-  'Stopped',
+  'stopped',
 ] as const;
 
 export type FlowOutcome = (typeof flowOutcomes)[number];

@@ -101,7 +101,7 @@ export class FlowWorld {
     const outputTokens = rng.chance(0.5) ? identity.outputTokens : rng.below(outputTokensMax);
     if (this.flow.waitingIn(pool) === 0 && this.#running.length < this.#slots) {
       this.#serve(this.flow.pass(identity), identity.inputTokens, outputTokens);
-      this.#count('Dispatched');
+      this.#count('dispatched');
       return;
     }
     const known = [...this.#waiting];
@@ -207,8 +207,8 @@ export class FlowWorld {
     const all = [...this.#waiting];
     const entry = all[this.#rng.below(Math.max(1, all.length))];
     if (entry === undefined) return;
-    hold('L42', this.flow.leave(entry, 'ClientGone'), 'who waits could not leave');
-    hold('L42', !this.flow.leave(entry, 'ClientGone'), 'a request left twice');
+    hold('L42', this.flow.leave(entry, 'client_gone'), 'who waits could not leave');
+    hold('L42', !this.flow.leave(entry, 'client_gone'), 'a request left twice');
     this.#waiting.delete(entry);
     this.#ended(entry);
   }

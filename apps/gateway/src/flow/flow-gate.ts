@@ -193,7 +193,7 @@ export class FlowGate {
     const queuedMs = this.#nowMs() - request.arrivedMs;
     this.#metrics.waited(priority, queuedMs);
     const refusal =
-      outcome === 'RejectedNoReplica' ? whyNone(request.pool, asker.where, '') : refusalOf(outcome ?? 'EvictedWait');
+      outcome === 'rejected_no_replica' ? whyNone(request.pool, asker.where, '') : refusalOf(outcome ?? 'evicted_wait');
     asker.refuse(refusal, queuedMs);
   }
 

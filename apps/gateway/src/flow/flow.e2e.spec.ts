@@ -30,7 +30,7 @@ describe('where every replica is full', () => {
     expect(two?.timings?.queuedMs).toBeGreaterThan(0);
     expect(two?.timings?.pickedMs).toBeGreaterThanOrEqual(two?.timings?.queuedMs as number);
     const metrics = await lintel.registry.metrics();
-    expect(metrics).toContain('lintel_gateway_flow_outcomes_total{outcome="Dispatched"} 2');
+    expect(metrics).toContain('lintel_gateway_flow_outcomes_total{outcome="dispatched"} 2');
     expect(metrics).toContain('lintel_gateway_queue_seconds_count{priority="0"} 1');
   });
 
@@ -115,10 +115,10 @@ describe('where every replica is full', () => {
     expect(late).toEqual({
       status: 503,
       code: 'queue_deadline_exceeded',
-      outcome: 'EvictedDeadline',
+      outcome: 'evicted_deadline',
       retryAfter: '1',
     });
-    expect(bound).toEqual({ status: 503, code: 'queue_wait_exceeded', outcome: 'EvictedDeadline', retryAfter: '2' });
+    expect(bound).toEqual({ status: 503, code: 'queue_wait_exceeded', outcome: 'evicted_deadline', retryAfter: '2' });
     expect(lintel.records.map(({ outcome, attempts }) => [outcome, attempts.length])).toEqual([
       [Outcome.EVICTED_DEADLINE, 0],
       [Outcome.EVICTED_DEADLINE, 0],
@@ -138,7 +138,7 @@ describe('where every replica is full', () => {
     await lintel.waiting(1);
     expect(await endOf(lintel.ask('more'))).toMatchObject({ status: 429, code: 'queue_full', retryAfter: '1' });
     const urgent = lintel.ask('urgent', 'quiet', { 'x-lintel-priority': '1' });
-    expect(await waits).toMatchObject({ status: 429, code: 'queue_evicted', outcome: 'RejectedCapacity' });
+    expect(await waits).toMatchObject({ status: 429, code: 'queue_evicted', outcome: 'rejected_capacity' });
     expect(await held.answerAll(2)).toEqual(['running', 'urgent']);
     expect([(await running).status, (await urgent).status]).toEqual([200, 200]);
   });
@@ -159,7 +159,7 @@ describe('where every replica is full', () => {
     expect(await held.answerAll(2)).toEqual(['running', 'after']);
     await Promise.all([running, after]);
     expect(lintel.records.find(({ outcome }) => outcome === Outcome.CLIENT_GONE)?.timings?.queuedMs).toBeGreaterThan(0);
-    expect(await lintel.registry.metrics()).toContain('lintel_gateway_flow_outcomes_total{outcome="ClientGone"} 1');
+    expect(await lintel.registry.metrics()).toContain('lintel_gateway_flow_outcomes_total{outcome="client_gone"} 1');
   });
 
   test('a gateway that drains lets those that wait have their turn, and tells those left when its time is over', async () => {

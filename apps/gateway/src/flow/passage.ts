@@ -33,4 +33,4 @@ export interface Used {
   readonly completionTokens: number;
 }
 
-export type LeaveOutcome = Extract<FlowOutcome, 'ClientGone' | 'Stopped'>;
+export type LeaveOutcome = Extract<FlowOutcome, 'client_gone' | 'stopped'>;

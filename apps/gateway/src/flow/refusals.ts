@@ -13,7 +13,7 @@ export function causeOfRefusal({ code }: Refusal): route.StageCause | undefined 
 /** What a request is told that waited, or was to wait, in vain. */
 export function refusalOf(outcome: FlowOutcome): Refusal {
   switch (outcome) {
-    case 'RejectedCapacity':
+    case 'rejected_capacity':
       return {
         status: 429,
         code: 'queue_full',
@@ -21,7 +21,7 @@ export function refusalOf(outcome: FlowOutcome): Refusal {
         outcome: Outcome.REJECTED_CAPACITY,
         retryAfterS: 1,
       };
-    case 'EvictedPressure':
+    case 'evicted_pressure':
       return {
         status: 429,
         code: 'queue_evicted',
@@ -29,7 +29,7 @@ export function refusalOf(outcome: FlowOutcome): Refusal {
         outcome: Outcome.REJECTED_CAPACITY,
         retryAfterS: 2,
       };
-    case 'EvictedDeadline':
+    case 'evicted_deadline':
       return {
         status: 503,
         code: 'queue_deadline_exceeded',

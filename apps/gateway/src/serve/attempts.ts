@@ -559,7 +559,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
 
   /** Nobody waits for the answer any more. */
   leave(why: string): void {
-    const queuedMs = this.#passage && this.#plane.flow.leave(this.#passage, why === '' ? 'ClientGone' : 'Stopped');
+    const queuedMs = this.#passage && this.#plane.flow.leave(this.#passage, why === '' ? 'client_gone' : 'stopped');
     this.#asker.account.queuedMs += queuedMs ?? 0;
     const { attempt } = this;
     this.#endHedge(AttemptEnd.CLIENT_GONE, why);

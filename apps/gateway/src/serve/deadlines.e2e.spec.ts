@@ -33,7 +33,7 @@ describe('a deadline of the client', () => {
       await engine((_body, response) => void response.on('close', () => closed.resolve())),
     ]);
     const response = await post(lintel, chat(), timeout(120));
-    expect([response.status, response.headers.get('x-lintel-outcome')]).toEqual([504, 'EvictedDeadline']);
+    expect([response.status, response.headers.get('x-lintel-outcome')]).toEqual([504, 'evicted_deadline']);
     expect((await errorOf(response)).code).toBe('deadline_exceeded');
     await closed.promise;
     const { outcome, attempts, timings } = await lintel.record();

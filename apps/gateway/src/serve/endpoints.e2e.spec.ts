@@ -67,7 +67,7 @@ describe('every endpoint', () => {
     ]);
     const body = JSON.stringify({ model: 'tiny', ...fields, strange: [1.0, 'é'] });
     const response = await post(lintel, body, {}, `${path}?a=b`);
-    expect([response.status, response.headers.get('x-lintel-outcome')]).toEqual([200, 'Completed']);
+    expect([response.status, response.headers.get('x-lintel-outcome')]).toEqual([200, 'completed']);
     expect(Buffer.from(await response.arrayBuffer())).toEqual(bytes);
     expect(asked).toMatchObject([{ method: 'POST', url: `${path}?a=b`, body }]);
     expect(await lintel.record()).toMatchObject({ endpoint: path, model: 'tiny', outcome: Outcome.COMPLETED });
@@ -308,9 +308,9 @@ describe('messages', () => {
   });
 
   test.each([
-    ['no key', {}, {}, 401, 'authentication_error', 'RejectedAuth'],
-    ['unknown model', { model: 'nope' }, { 'x-api-key': 'good' }, 404, 'not_found_error', 'RejectedModel'],
-    ['bad body', { model: 1 }, { 'x-api-key': 'good' }, 400, 'invalid_request_error', 'RejectedBadRequest'],
+    ['no key', {}, {}, 401, 'authentication_error', 'rejected_auth'],
+    ['unknown model', { model: 'nope' }, { 'x-api-key': 'good' }, 404, 'not_found_error', 'rejected_model'],
+    ['bad body', { model: 1 }, { 'x-api-key': 'good' }, 400, 'invalid_request_error', 'rejected_bad_request'],
   ])('are refused in Anthropic’s shape: %s', async (_name, body, headers, status, type, outcome) => {
     const lintel = await gateway([await playing('messages-plain')], { open: false });
     issue(lintel, 'good', 'acme');

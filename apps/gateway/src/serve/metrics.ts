@@ -1,4 +1,4 @@
-import { route } from '#libs/contracts';
+import { outcomeName, route } from '#libs/contracts';
 import type { Flight } from '#libs/latency-model';
 import type { Registry } from '#libs/observability';
 import { BoundedLabel, latencyBucketsSeconds } from '#libs/observability';
@@ -87,7 +87,6 @@ const pickBounds: readonly number[] = Array.from({ length: 41 }, (_, index) => 1
 const outcomesMax = 16;
 const causesMax = 16;
 
-const outcomeName = (outcome: number): string => (route.Outcome[outcome] ?? 'UNSPECIFIED').toLowerCase();
 const causeName = (cause: number): string => (route.StageCause[cause] ?? 'UNSPECIFIED').toLowerCase();
 const endName = (end: number): string => (route.AttemptEnd[end] ?? 'UNSPECIFIED').toLowerCase();
 

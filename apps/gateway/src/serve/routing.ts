@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { tenancy } from '#libs/contracts';
-import { route } from '#libs/contracts';
+import { outcomeName, route } from '#libs/contracts';
 import { resolveProfile, selectPolicy } from '#libs/domain/route';
 import { keyAllows } from '#libs/domain/tenancy';
 import { closest, CodedError, fnv1a32 } from '#libs/kernel';
@@ -288,7 +288,7 @@ export function appendOwnHeaders(
   outcome = route.Outcome.UNSPECIFIED,
 ): void {
   out.push('request-id', requestId, 'x-lintel-request-id', requestId);
-  if (outcome !== route.Outcome.UNSPECIFIED) out.push('x-lintel-outcome', outcomeNames[outcome] as string);
+  if (outcome !== route.Outcome.UNSPECIFIED) out.push('x-lintel-outcome', outcomeName(outcome));
   if (where === undefined) return;
   const { strategy, profile } = where.plan.profile;
   out.push('routing-strategy', strategy);
@@ -296,8 +296,3 @@ export function appendOwnHeaders(
   if (where.sessionId !== '') out.push('x-session-id', where.sessionId);
   if (replica !== undefined) out.push('target-pod', replica.id, 'target-pod-ip', replica.address);
 }
-
-/** "EvictedDeadline" of EVICTED_DEADLINE. */
-const outcomeNames: readonly string[] = Object.keys(route.Outcome)
-  .filter((name) => Number.isNaN(Number(name)))
-  .map((name) => name.replace(/_?([A-Z])([A-Z]*)/g, (_all, first: string, rest: string) => first + rest.toLowerCase()));

@@ -1,4 +1,4 @@
-import { route } from '#libs/contracts';
+import { outcomeName, route } from '#libs/contracts';
 import type { ModelChoiceExplanation } from './explain-choice.ts';
 import { explainChoice } from './explain-choice.ts';
 import type { CostExplanation } from './explain-cost.ts';
@@ -254,7 +254,7 @@ export function explainRequest(frame: route.RecordFrame, record: route.DecisionR
   const answeredBy =
     attempts.findLast(({ end, role }) => role !== 'prefill' && (end === 'answered' || end === 'broken_stream'))
       ?.replicaId ?? null;
-  const outcome = enumName(route.OutcomeSchema, record.outcome);
+  const outcome = outcomeName(record.outcome);
   const answered =
     answeredBy !== null || attempts.some(({ role, firstByteMs }) => role !== 'prefill' && firstByteMs !== null);
   return {
