@@ -21,6 +21,7 @@ import type { HedgeOwner } from './hedging/hedge.ts';
 import { Hedge } from './hedging/hedge.ts';
 import type { Hedgeable } from './hedging/hedging.ts';
 import { mayHedge } from './hedging/hedging.ts';
+import { passTo } from './http/direct-write.ts';
 import { latin1 } from './http/syntax.ts';
 import { listenToDrain } from './listening.ts';
 import { land } from './landing.ts';
@@ -351,9 +352,7 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
   }
 
   #pass(bytes: Buffer, attempt: Attempt): void {
-    if (bytes.length === 0) return;
-    // A chunk's memory is the connection's and is read into again.
-    if (!this.#asker.response.write(this.#framed ? framed(bytes) : Buffer.from(bytes))) this.#awaitClient(attempt);
+    if (bytes.length > 0 && !passTo(this.#asker.response, bytes, this.#framed)) this.#awaitClient(attempt);
   }
 
   onEnd(): void {

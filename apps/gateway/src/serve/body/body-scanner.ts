@@ -83,8 +83,14 @@ const maxTokensFields: Readonly<Record<string, number>> = {
   max_output_tokens: 2,
   max_tokens: 1,
 };
-const knownLengths = new Uint8Array(32);
-for (const name of Object.keys(bits)) knownLengths[name.length] = 1;
+interface Field {
+  readonly name: string;
+  readonly bytes: Buffer;
+  readonly bit: number;
+}
+/** By length: what a key is compared with, byte by byte, so that nothing is made of those that say nothing to us. */
+const fields: Field[][] = Array.from({ length: 32 }, () => []);
+for (const [name, bit] of Object.entries(bits)) fields[name.length]?.push({ name, bytes: Buffer.from(name), bit });
 const keyBytesMax = 31 * 6;
 const responseIdBytesMax = 258;
 
@@ -154,13 +160,13 @@ export class BodyScanner implements ScannedBody {
       for (;;) {
         const start = cursor.at;
         if (!cursor.string()) return broken(cursor);
-        const name = keyName(body, start, cursor);
+        const field = fieldOf(body, start, cursor);
         cursor.space();
         if (body[cursor.at] !== 0x3a) return broken(cursor);
         cursor.at++;
         cursor.space();
-        const read = name !== '' && ((bits[name] as number) & this.#unread) === 0;
-        const found = read ? this.#field(body, cursor, name) : cursor.value(1) ? undefined : broken(cursor);
+        const read = field !== undefined && (field.bit & this.#unread) === 0;
+        const found = read ? this.#field(body, cursor, field) : cursor.value(1) ? undefined : broken(cursor);
         if (found !== undefined) return found;
         cursor.space();
         const next = body[cursor.at];
@@ -174,8 +180,7 @@ export class BodyScanner implements ScannedBody {
     return cursor.at === body.length ? undefined : broken(cursor);
   }
 
-  #field(body: Buffer, cursor: JsonCursor, name: string): BodyProblem | undefined {
-    const bit = bits[name] as number;
+  #field(body: Buffer, cursor: JsonCursor, { name, bit }: Field): BodyProblem | undefined {
     if ((this.#seen & bit) !== 0) {
       return problem('duplicate_field', `"${name}" stands twice in the body. Name it once.`, name);
     }
@@ -191,7 +196,7 @@ export class BodyScanner implements ScannedBody {
         if (end - start - 2 > this.#modelBytesMax) {
           return problem('invalid_model', `"model" is longer than ${this.#modelBytesMax} bytes.`, name);
         }
-        this.model = cursor.text(start, end);
+        this.model = cursor.name(start, end);
         this.modelStart = start;
         this.modelEnd = end;
         if (this.model === '') return problem('missing_model', '"model" is empty. Name one of GET /v1/models.', name);
@@ -205,7 +210,7 @@ export class BodyScanner implements ScannedBody {
       case 'max_output_tokens':
       case 'max_completion_tokens': {
         if (first === 0x6e) return undefined;
-        const tokens = first === 0x2d || isDigitByte(first) ? Number(body.toString('latin1', start, end)) : Number.NaN;
+        const tokens = integerAt(body, start, end);
         if (!Number.isInteger(tokens)) return typed(name, 'an integer');
         const rank = maxTokensFields[name] as number;
         if (rank > this.#maxTokensRank) {
@@ -218,7 +223,7 @@ export class BodyScanner implements ScannedBody {
         this.streamOptions = { start, end, known: true };
         return first === 0x6e ? undefined : typed(name, 'an object');
       case 'user':
-        if (first === 0x22) this.user = cursor.text(start, end);
+        if (first === 0x22) this.user = cursor.name(start, end);
         return undefined;
       case 'cache_salt':
         this.cacheSaltAt = { start, end };
@@ -278,20 +283,40 @@ export class BodyScanner implements ScannedBody {
   }
 }
 
+/** A JSON value as a number; NaN of what is none. */
+function integerAt(body: Buffer, start: number, end: number): number {
+  let value = 0;
+  for (let at = start; at < end && at < start + plainDigitsMax; at++) {
+    const digit = (body[at] as number) - 0x30;
+    if (digit < 0 || digit > 9) break;
+    value = value * 10 + digit;
+    if (at + 1 === end) return value;
+  }
+  const first = body[start];
+  return first === 0x2d || isDigitByte(first) ? Number(body.toString('latin1', start, end)) : Number.NaN;
+}
+
+const plainDigitsMax = 9;
 const isDigitByte = (byte: number | undefined): boolean => byte !== undefined && byte >= 0x30 && byte <= 0x39;
 
-/** The key if it is one that we read, else ''. Escaped spellings are the same key. */
-function keyName(body: Buffer, start: number, cursor: JsonCursor): string {
-  const bytes = cursor.at - start - 2;
-  let name: string;
+/** The field, if the key is of one that we read. Escaped spellings are the same key. */
+function fieldOf(body: Buffer, start: number, cursor: JsonCursor): Field | undefined {
+  const length = cursor.at - start - 2;
   if (cursor.escaped) {
-    if (bytes > keyBytesMax) return '';
-    name = cursor.text(start, cursor.at);
-  } else {
-    if (bytes > 31 || knownLengths[bytes] === 0) return '';
-    name = body.toString('latin1', start + 1, cursor.at - 1);
+    if (length > keyBytesMax) return undefined;
+    const name = cursor.text(start, cursor.at);
+    return fields[name.length]?.find((field) => field.name === name);
   }
-  return Object.hasOwn(bits, name) ? name : '';
+  const group = fields[length];
+  if (group === undefined) return undefined;
+  for (let index = 0; index < group.length; index++) {
+    const field = group[index] as Field;
+    const { bytes } = field;
+    let at = 0;
+    while (at < length && bytes[at] === body[start + 1 + at]) at++;
+    if (at === length) return field;
+  }
+  return undefined;
 }
 
 function broken(cursor: JsonCursor): BodyProblem {

@@ -1,6 +1,8 @@
 import { isDigit, isEscape, isHex, stringClass } from './chars.ts';
+import { KnownTexts } from './known-texts.ts';
 
 const nothing = Buffer.alloc(0);
+const names = new KnownTexts();
 
 /**
  * Walks JSON of RFC 8259 over valid UTF-8 without building values. Each step answers false at the first byte that does not fit,
@@ -60,6 +62,16 @@ export class JsonCursor {
       if (body[at] === 0x5c) return JSON.parse(body.toString('utf8', start, end)) as string;
     }
     return body.toString('utf8', start + 1, end - 1);
+  }
+
+  /** The same of a name that many requests bear. Not of secrets: it is remembered. */
+  name(start: number, end: number): string {
+    const body = this.#body;
+    const before = names.find(body, start, end);
+    if (before !== undefined) return before;
+    const text = this.text(start, end);
+    names.keep(body, start, end, text);
+    return text;
   }
 
   string(): boolean {

@@ -1,5 +1,6 @@
 import type { RecordedUsage } from '#libs/recording';
 import { latin1 } from '../http/syntax.ts';
+import { plainUsage } from './plain-usage.ts';
 
 const count = (value: unknown): number =>
   typeof value === 'number' && value >= 0 && Number.isFinite(value) ? Math.min(Math.trunc(value), 0xffffffff) : 0;
@@ -55,6 +56,8 @@ export function usageInTail(tail: Buffer): RecordedUsage | undefined {
   if (key < 0) return undefined;
   const start = tail.indexOf(0x7b, key);
   if (start < 0) return undefined;
+  const plain = plainUsage(tail, start);
+  if (plain !== undefined) return plain;
   let depth = 0;
   for (let at = start; at < tail.length; at++) {
     const byte = tail[at];

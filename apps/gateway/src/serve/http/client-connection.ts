@@ -91,6 +91,10 @@ export class ClientConnection implements RequestSink, BodySource, ResponseOwner,
     socket.resume();
   }
 
+  get direct(): boolean {
+    return this.#reading.direct;
+  }
+
   get dateLine(): string {
     return this.#host.dateLine;
   }

@@ -3,14 +3,17 @@ import type { Duplex } from 'node:stream';
 import { CodedError } from '#libs/kernel';
 import { framed, lastChunk } from '../body/chunk-frame.ts';
 import type { Listening } from '../listening.ts';
+import { joinedBytesMax, writeFramed, writeJoined } from './direct-write.ts';
 import { linesOf } from './header-lines.ts';
-import { cleanValue, writeLatin1 } from './syntax.ts';
+import { cleanValue } from './syntax.ts';
 import type { RequestHead } from './request-head.ts';
 import type { HttpResponse, HttpSocket } from './types.ts';
 
 /** A response's connection as the response sees it. */
 export interface ResponseOwner {
   readonly socket: Duplex;
+  /** It is a plain TCP socket. */
+  readonly direct: boolean;
   /** "date: …\r\n" of now. */
   readonly dateLine: string;
   /** "connection: keep-alive\r\nkeep-alive: timeout=…\r\n" */
@@ -121,6 +124,22 @@ export class ClientResponse implements HttpResponse {
     return more;
   }
 
+  /** `frames`: with its size line and its end, whatever `chunkedEncoding` says. */
+  pass(view: Buffer, frames: boolean): boolean {
+    if (this.#closed || this.writableEnded || this.#bodiless || view.length === 0) return true;
+    const { socket, direct } = this.#owner;
+    const head = this.#head;
+    if (!this.#turn || !direct || head.length + view.length > joinedBytesMax) {
+      const more = this.#put(frames ? framed(view) : Buffer.from(view));
+      if (!more) this.needsDrain = true;
+      return more;
+    }
+    this.#head = '';
+    const more = frames ? writeFramed(socket, head, view) : writeJoined(socket, true, head, view);
+    if (!more) this.needsDrain = true;
+    return more;
+  }
+
   end(data?: Buffer | string, encoding?: BufferEncoding): this {
     if (this.#closed || this.writableEnded) return this;
     if (!this.headersSent) throw invalid('A response has a head before its end.');
@@ -179,24 +198,25 @@ export class ClientResponse implements HttpResponse {
   }
 
   #putText(text: string): void {
-    const whole = this.#head + text;
+    const head = this.#head;
     this.#head = '';
-    if (whole === '') return;
-    if (this.#turn) this.#owner.socket.write(whole, 'latin1');
-    else this.#keep(Buffer.from(whole, 'latin1'));
+    const { length } = head;
+    if (length + text.length === 0) return;
+    const { socket, direct } = this.#owner;
+    if (!this.#turn) this.#keep(Buffer.from(head + text, 'latin1'));
+    else if (direct && length + text.length <= joinedBytesMax) writeJoined(socket, true, head, text);
+    else socket.write(head + text, 'latin1');
   }
 
   /** False where the client does not keep up. */
   #put(chunk: Buffer): boolean {
     const head = this.#head;
     this.#head = '';
-    const { socket } = this.#owner;
-    if (head === '') return this.#turn ? socket.write(chunk) : this.#keep(chunk);
-    if (chunk.length <= joinBytesMax || !this.#turn) {
-      const joined = Buffer.allocUnsafe(head.length + chunk.length);
-      writeLatin1(joined, head);
-      chunk.copy(joined, head.length);
-      return this.#turn ? socket.write(joined) : this.#keep(joined);
+    const { socket, direct } = this.#owner;
+    if (!this.#turn) return this.#keep(head === '' ? chunk : Buffer.concat([Buffer.from(head, 'latin1'), chunk]));
+    if (head === '') return socket.write(chunk);
+    if (chunk.length <= joinBytesMax && head.length + chunk.length <= joinedBytesMax) {
+      return writeJoined(socket, direct, head, chunk);
     }
     socket.cork();
     socket.write(head, 'latin1');

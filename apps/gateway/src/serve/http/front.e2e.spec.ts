@@ -219,6 +219,7 @@ test.each([
   const owner = {
     socket: { write: (data: unknown) => written.push(data) } as unknown as Duplex,
     dateLine: '',
+    direct: false,
     keepAliveLines: '',
     isLast: () => false,
     closesAfter: () => {},

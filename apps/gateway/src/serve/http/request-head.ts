@@ -1,5 +1,5 @@
 import { METHODS } from 'node:http';
-import { cleanValue, isBlank, lowerName, nameEnd, sameName } from './syntax.ts';
+import { cleanValue, isBlank, nameAt, nameEnd, sameName } from './syntax.ts';
 
 /** A request's line and headers, read. */
 export class RequestHead {
@@ -88,14 +88,13 @@ export function readHead(text: string, headersMax: number): RequestHead | HeadPr
     if (end < 0) end = text.length;
     const colon = nameEnd(text, at, end);
     if (colon < 0) return 'malformed';
-    const name = text.slice(at, colon);
+    const { name, lower } = nameAt(text, at, colon);
     let from = colon + 1;
     let to = end;
     while (from < to && isBlank(text.charCodeAt(from))) from++;
     while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
     if (!cleanValue(text, from, to)) return 'malformed';
     const value = text.slice(from, to);
-    const lower = lowerName(name);
     if (rawHeaders.push(name, value) > 2 * headersMax) return 'large';
     put(headers, lower, value);
     switch (lower.length) {

@@ -69,6 +69,31 @@ export function lowerName(name: string): string {
 
 const nameLengthMax = 64;
 
+/** A header's name as it was sent, and in lower case. */
+export interface HeaderName {
+  readonly name: string;
+  readonly lower: string;
+}
+
+const placesOfNames = 512;
+const latestNames: (HeaderName | undefined)[] = Array.from({ length: placesOfNames }, () => undefined);
+
+/**
+ * The name that stands there, of token characters. Found again it is the same string, whose hash is known, and nothing is cut out; each place keeps
+ * the one found there last.
+ */
+export function nameAt(text: string, from: number, to: number): HeaderName {
+  const length = to - from;
+  const place = (text.charCodeAt(from) * 37 + text.charCodeAt(to - 1) * 11 + length) & (placesOfNames - 1);
+  const before = latestNames[place];
+  if (before !== undefined && before.name.length === length && text.startsWith(before.name, from)) return before;
+  const name = text.slice(from, to);
+  if (length > nameLengthMax) return { name, lower: lowerName(name) };
+  // A text of its own: what is cut out of a head would keep all of it.
+  const own = Buffer.from(name, 'latin1').toString('latin1');
+  return (latestNames[place] = { name: own, lower: lowerName(own) });
+}
+
 export function hexValue(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const lower = byte | 0x20;

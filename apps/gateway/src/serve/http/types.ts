@@ -34,6 +34,8 @@ export interface HttpResponse {
   writeHead(status: number, reason: string, headers: string[]): unknown;
   writeHead(status: number, headers: string[]): unknown;
   write(chunk: Buffer): boolean;
+  /** The same of bytes whose memory is used again, where there is a way that copies less. `frames`: as a chunk. */
+  pass?(view: Buffer, frames: boolean): boolean;
   end(data?: Buffer | string, encoding?: BufferEncoding): unknown;
   destroy(): unknown;
 }

@@ -4,7 +4,7 @@ import type { LookupFunction } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { UpstreamTrust } from '../../edge/upstream-tls.ts';
 import { secured } from '../../edge/upstream-tls.ts';
-import { writeLatin1 } from '../http/syntax.ts';
+import { joinedBytesMax, writeJoined } from '../http/direct-write.ts';
 import type { ResponseSink } from './response-parser.ts';
 import { ResponseParser } from './response-parser.ts';
 import type { ParserLimits } from './response-parser.ts';
@@ -64,6 +64,8 @@ export class UpstreamConnection implements ResponseSink {
   #discardBytesLeft = 0;
   readonly #discardBytesMax: number;
   readonly #socket: Socket;
+  /** It is a plain TCP socket. */
+  readonly #direct: boolean;
   readonly #parser: ResponseParser;
   readonly #owner: ConnectionOwner;
 
@@ -72,6 +74,7 @@ export class UpstreamConnection implements ResponseSink {
     this.#discardBytesMax = limits.discardBytesMax;
     this.#parser = new ResponseParser(limits);
     const { host, port } = target;
+    this.#direct = !target.tls;
     const lookup = target.lookup === undefined ? {} : { lookup: target.lookup };
     if (target.tls) {
       this.#socket = connectTls({
@@ -117,11 +120,8 @@ export class UpstreamConnection implements ResponseSink {
     if (more) this.#socket.on('drain', () => this.#onDrain());
     this.#parser.next();
     const socket = this.#socket;
-    if (body.length <= joinBytesMax) {
-      const message = Buffer.allocUnsafe(head.length + body.length);
-      writeLatin1(message, head);
-      body.copy(message, head.length);
-      socket.write(message);
+    if (head.length + body.length <= joinBytesMax) {
+      writeJoined(socket, this.#direct, head, body);
       return;
     }
     socket.cork();
@@ -251,4 +251,4 @@ export class UpstreamConnection implements ResponseSink {
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** Up to here head and body are copied into one write, which costs less than two. */
-const joinBytesMax = 16 * 1024;
+const joinBytesMax = Math.min(16 * 1024, joinedBytesMax);

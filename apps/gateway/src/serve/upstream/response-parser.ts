@@ -1,4 +1,4 @@
-import { cleanValue, headEnd, hexValue, isBlank, latin1, nameEnd, sameName } from '../http/syntax.ts';
+import { cleanValue, headEnd, hexValue, isBlank, latin1, nameAt, nameEnd } from '../http/syntax.ts';
 
 /** What a parsed answer is told to. Chunks of the body are views of the bytes fed: copy what must outlive the call. */
 export interface ResponseSink {
@@ -190,7 +190,7 @@ export class ResponseParser {
       if (end < 0) end = text.length;
       const colon = nameEnd(text, at, end);
       if (colon < 0) return this.#fail('a header line that is none');
-      const name = text.slice(at, colon);
+      const { name, lower } = nameAt(text, at, colon);
       let from = colon + 1;
       let to = end;
       while (from < to && isBlank(text.charCodeAt(from))) from++;
@@ -201,19 +201,19 @@ export class ResponseParser {
       if (headers.length > 2 * this.#limits.upstreamHeadersMax) {
         return this.#fail(`over ${this.#limits.upstreamHeadersMax} headers`);
       }
-      switch (name.length) {
+      switch (lower.length) {
         case 10:
-          if (sameName(name, 'connection')) connection = value.toLowerCase();
-          else if (sameName(name, 'keep-alive')) this.keepAliveS = Number(/timeout=(\d{1,6})/i.exec(value)?.[1] ?? 0);
+          if (lower === 'connection') connection = value.toLowerCase();
+          else if (lower === 'keep-alive') this.keepAliveS = Number(/timeout=(\d{1,6})/i.exec(value)?.[1] ?? 0);
           break;
         case 14:
-          if (!sameName(name, 'content-length')) break;
+          if (lower !== 'content-length') break;
           if (!/^[0-9]{1,15}$/.test(value) || contentLength >= 0)
             return this.#fail('a content-length that is none, or two');
           contentLength = Number(value);
           break;
         case 17:
-          if (!sameName(name, 'transfer-encoding')) break;
+          if (lower !== 'transfer-encoding') break;
           if (chunked || value.toLowerCase() !== 'chunked')
             return this.#fail('a transfer-encoding that is not "chunked"');
           chunked = true;
