@@ -115,3 +115,39 @@ test('a data-parallel rank is told to its server, and not what the client says o
   await (await ask(lintel, { 'x-data-parallel-rank': '7' })).text();
   expect(server.headers[0]?.['x-data-parallel-rank']).toBe('1');
 });
+
+test('providers stand in for one another: one whose account is used up for the next, one that is away for its fellow', async () => {
+  const [first, second, third] = [await namedEngine('p1'), await namedEngine('p2'), await namedEngine('p3')];
+  const lintel = await withProvider([], first, 'replica');
+  const away = await routedGateway({ spare: [second, third] });
+  const spares = ['spare-1', 'spare-2'].map((id) => away.replica(id));
+  const names = new Map([['main', 'their-name']]);
+  for (const [index, replica] of spares.entries()) {
+    const provider: Provider = { host: `api${index + 2}.example.com`, basePath: '/v1', names, allowsPrivate: true };
+    Object.assign(replica, { provider, credential: `sk-${index + 2}`, engine: route.EngineKind.OPENAI });
+  }
+  lintel.fleet.spares.set('main', { overflow: [], fallback: spares });
+
+  expect(await by(await ask(lintel))).toBe('served-by-p1');
+  first.status = 429;
+  const fellows = new Set<string>();
+  for (let i = 0; i < 12; i++) fellows.add(await by(await ask(lintel)));
+  expect([...fellows].sort()).toEqual(['served-by-p2', 'served-by-p3']);
+  // Each with its own key, its own name of the model.
+  for (const [engine, key] of [
+    [second, 'Bearer sk-2'],
+    [third, 'Bearer sk-3'],
+  ] as const) {
+    expect(engine.headers.at(-1)?.['authorization']).toBe(key);
+    expect(JSON.parse(engine.bodies.at(-1) as string)).toMatchObject({ model: 'their-name' });
+  }
+  second.status = 503;
+  for (let i = 0; i < 6; i++) expect(await by(await ask(lintel))).toBe('served-by-p3');
+  third.status = 401;
+  const none = await ask(lintel);
+  expect([502, 503]).toContain(none.status);
+  // Back again: the first one is asked first.
+  first.status = 200;
+  expect(await by(await ask(lintel))).toBe('served-by-p1');
+  verified(lintel);
+});
