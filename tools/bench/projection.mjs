@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import {
   bench,
   benchNats,
+  cpuSeconds,
   dist,
   machine,
   median,
@@ -84,6 +85,7 @@ await bench(async (scope) => {
     const fromMs = performance.now();
     const cpuFrom = process.cpuUsage();
     const databaseFrom = treeCpuSeconds(postgres.pid);
+    const brokerFrom = cpuSeconds(server.pid);
     const runners = projections.map((projection) => {
       const done = Promise.withResolvers();
       const seen = () => (runner.status.seq ?? 0) >= lastSeq && done.resolve();
@@ -101,21 +103,24 @@ await bench(async (scope) => {
     const cpu = process.cpuUsage(cpuFrom);
     await Promise.all(runners.map(({ runner }) => runner.stop()));
     const databaseUs = ((treeCpuSeconds(postgres.pid) - databaseFrom) * 1e6) / lastSeq;
-    return { perSecond: lastSeq / seconds, cpuUs: (cpu.user + cpu.system) / lastSeq, databaseUs };
+    const brokerUs = ((cpuSeconds(server.pid) - brokerFrom) * 1e6) / lastSeq;
+    return { perSecond: lastSeq / seconds, cpuUs: (cpu.user + cpu.system) / lastSeq, databaseUs, brokerUs };
   }
 
   async function row(name, projections, source, perItem, goal) {
     const rates = [];
     const cpuUs = [];
     const databaseUs = [];
+    const brokerUs = [];
     for (let round = 0; round < Number(values.rounds); round++) {
       const result = await catchUp(projections, source);
       rates.push(result.perSecond * perItem);
       cpuUs.push(result.cpuUs / perItem);
       databaseUs.push(result.databaseUs / perItem);
+      brokerUs.push(result.brokerUs / perItem);
     }
     const rate = median(rates);
-    const text = `${name.padEnd(42)} ${Math.round(rate).toString().padStart(7)}/s  CPU each: projector ${median(cpuUs).toFixed(1)} µs, database ${median(databaseUs).toFixed(1)} µs`;
+    const text = `${name.padEnd(42)} ${Math.round(rate).toString().padStart(7)}/s  CPU each: projector ${median(cpuUs).toFixed(1)} µs, database ${median(databaseUs).toFixed(1)} µs, broker ${median(brokerUs).toFixed(1)} µs`;
     say(goal === undefined ? text : `${text}  ${verdict(rate >= goal, `${goal}/s`)}`);
   }
   const wants = (part) => values.only === '' || values.only === part;

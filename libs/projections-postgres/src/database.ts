@@ -88,18 +88,18 @@ export class Database {
     }
   }
 
-  /** One statement; `sent` is called when the last byte of it has left. Errors as the driver says them. */
-  async send<R extends pg.QueryResultRow>(statement: pg.QueryConfig, sent?: () => void): Promise<pg.QueryResult<R>> {
+  /** `sent` is called when the last byte of it has left. Errors as the driver says them. */
+  async submit(query: pg.Submittable & { readonly done: Promise<void> }, sent?: () => void): Promise<void> {
     const client = await this.pool.connect();
     let broken: Error | undefined;
     const onError = (error: Error): void => void (broken = error);
     client.on('error', onError);
     try {
-      const answer = client.query<R>(statement);
+      client.query(query);
       const { stream } = (client as unknown as { connection: { stream: Duplex } }).connection;
       if (stream.writableNeedDrain && sent !== undefined) stream.once('drain', sent);
       else sent?.();
-      return await answer;
+      await query.done;
     } catch (error) {
       broken = error as Error;
       throw error;

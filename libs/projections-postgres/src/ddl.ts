@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Projection, Table } from '#libs/projections';
-import { pgTypes } from './binary-array.ts';
+import { pgTypes } from './binary-values.ts';
 
 export const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 

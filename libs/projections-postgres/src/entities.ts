@@ -12,7 +12,7 @@ import {
 } from '#libs/projections';
 import type { EntitySchemaColumnOptions } from 'typeorm';
 import { EntitySchema } from 'typeorm';
-import { pgTypes } from './binary-array.ts';
+import { pgTypes } from './binary-values.ts';
 import type {
   CommitRow,
   ConfigurationRow,

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Change, ColumnKind, Move, Generation, Table, Value } from '#libs/projections';
-import { binaryArray, pgTypes } from './binary-array.ts';
+import { binaryArray, pgTypes } from './binary-values.ts';
+import { copyMessages } from './copy-rows.ts';
 import { quote } from './ddl.ts';
+import type { Copy } from './move-query.ts';
+import { MoveQuery } from './move-query.ts';
 
 export interface Statement {
   /** Same text, same name: prepared once per connection. */
@@ -41,23 +44,41 @@ function group(changes: Move['changes']): Group[] {
   return [...groups.values()];
 }
 
-/** Changes in the form in which they travel. */
-export interface EncodedGroup extends Omit<Group, 'rows'> {
+interface EncodedGroup extends Omit<Group, 'rows'> {
   readonly arrays: readonly Buffer[];
 }
 
-/** The costly part of a statement, which needs nothing but the changes. */
-export function encodeChanges(changes: Move['changes']): EncodedGroup[] {
+/** Changes in the form in which they travel. */
+export interface EncodedChanges {
+  /** Of tables whose rows change, by `unnest`. */
+  readonly merged: readonly EncodedGroup[];
+  /** Of `appendOnly` tables, by COPY. */
+  readonly copied: readonly { readonly table: Table; readonly columns: readonly string[]; readonly messages: Buffer }[];
+}
+
+/** The costly part of a move, which needs nothing but the changes. */
+export function encodeChanges(changes: Move['changes']): EncodedChanges {
+  const copied = [...changes.appended].map(([table, rows]) => {
+    return { table, columns: [...rows.columns.keys()], messages: copyMessages(rows) };
+  });
+  return { merged: encodeMerged(changes), copied };
+}
+
+/** As `encodeChanges`, with all rows by `unnest`: only so can they be written over others. */
+export function encodeToOverwrite(changes: Move['changes']): EncodedChanges {
   const appended = [...changes.appended].map(([table, { columns }]) => {
     const arrays = [...columns].map(([name, values]) => binaryArray(table.columns[name] as ColumnKind, values));
     return { table, op: 'put' as const, columns: [...columns.keys()], arrays };
   });
-  const merged = group(changes).map(({ table, op, columns, rows }) => {
+  return { merged: [...appended, ...encodeMerged(changes)], copied: [] };
+}
+
+function encodeMerged(changes: Move['changes']): EncodedGroup[] {
+  return group(changes).map(({ table, op, columns, rows }) => {
     const values = (column: string): Value[] => rows.map((row) => row[column] as Value);
     const arrays = columns.map((column) => binaryArray(table.columns[column] as ColumnKind, values(column)));
     return { table, op, columns, arrays };
   });
-  return [...appended, ...merged];
 }
 
 /** `unnest($7::text[], …)` over the group's rows; the arrays are appended to `values`. */
@@ -69,7 +90,7 @@ function unnest({ table, columns, arrays: encoded }: EncodedGroup, values: unkno
   return `unnest(${arrays.join(', ')}) as u(${columns.map(quote).join(', ')})`;
 }
 
-function write(schema: string, change: EncodedGroup, values: unknown[], overwrite: boolean): string {
+function write(schema: string, change: EncodedGroup, values: unknown[]): string {
   const { table, op, columns } = change;
   const place = `${quote(schema)}.${quote(table.name)}`;
   const source = unnest(change, values);
@@ -85,10 +106,8 @@ function write(schema: string, change: EncodedGroup, values: unknown[], overwrit
   const update = others.map((column) => `${column} = excluded.${column}`).join(', ');
   const names = columns.map(quote).join(', ');
   // One statement cannot write over a row twice.
-  const select = table.appendOnly === true && overwrite ? `select distinct on (${key})` : 'select';
+  const select = table.appendOnly === true ? `select distinct on (${key})` : 'select';
   const insert = `insert into ${place} (${names}) ${select} ${names} from ${source} where exists (select 1 from moved)`;
-  // Looking for a row of the same key costs the database a third of all: rows that only ever come once are not looked for.
-  if (table.appendOnly === true && !overwrite) return insert;
   return `${insert} on conflict (${key}) do ${others.length === 0 ? 'nothing' : `update set ${update}`}`;
 }
 
@@ -101,22 +120,25 @@ const guard = `
   where name = $1 and version = $2 and generation = $3 and seq = $4 and phase <> 'retired'
   returning 1`;
 
+/** What the server says where the guard moved nothing: it divided by the number of checkpoints moved. */
+export const fencedSqlState = '22012';
+
 /**
- * One statement for checkpoint and rows. Several tables are several `with` parts: all see the database as it was before, and no row stands in
- * two of them, because a batch holds at most one change per row. Answers `moved`: 1 or 0.
+ * One transaction for checkpoint and rows. One statement moves the checkpoint and the rows of tables that change: several tables are several
+ * `with` parts, all see the database as it was before, and no row stands in two of them, because a batch holds at most one change per row. It
+ * fails where the checkpoint is not where we left it, and the copies behind it with it.
  */
-export function moveStatement(
-  schema: string,
-  generation: Generation,
-  move: Move,
-  options: { readonly encoded?: readonly EncodedGroup[] | undefined; readonly overwrite?: boolean } = {},
-): Statement {
-  const { encoded = encodeChanges(move.changes), overwrite = true } = options;
+export function moveQuery(schema: string, generation: Generation, move: Move, encoded: EncodedChanges): MoveQuery {
   const counts = Object.fromEntries(move.changes.counts);
   const { name, version, generation: number } = generation;
   const values: unknown[] = [name, version, number, move.fromSeq, move.toSeq, move.writer, move.items, move.headSeq];
   values.push(JSON.stringify(counts));
-  const parts = encoded.map((change, index) => `w${index} as (${write(schema, change, values, overwrite)})`);
-  const text = `with ${[`moved as (${guard})`, ...parts].join(', ')} select count(*)::int4 as moved from moved`;
-  return { name: createHash('sha1').update(text).digest('base64url'), text, values };
+  const parts = encoded.merged.map((change, index) => `w${index} as (${write(schema, change, values)})`);
+  const text = `with ${[`moved as (${guard})`, ...parts].join(', ')} select 1 / count(*) from moved`;
+  const statement = { name: createHash('sha1').update(text).digest('base64url'), text, values };
+  const copies = encoded.copied.map(({ table, columns, messages }): Copy => {
+    const into = `${quote(schema)}.${quote(table.name)} (${columns.map(quote).join(', ')})`;
+    return { text: `copy ${into} from stdin (format binary)`, messages };
+  });
+  return new MoveQuery(statement, copies);
 }

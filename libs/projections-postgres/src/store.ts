@@ -10,13 +10,13 @@ import type {
   StateRows,
 } from '#libs/projections';
 import { projectionId } from '#libs/projections';
-import { CodedError } from '#libs/kernel';
+import { CodedError, errorCode } from '#libs/kernel';
 import type pg from 'pg';
 import type { Database } from './database.ts';
 import { indexStatements, quote, schemaName, shapeOf, tableStatements, viewStatements } from './ddl.ts';
 import { databaseError, isMissingPartition, isUniqueViolation } from './errors.ts';
-import type { EncodedGroup } from './move-statement.ts';
-import { encodeChanges, moveStatement } from './move-statement.ts';
+import type { EncodedChanges } from './move-statement.ts';
+import { encodeChanges, encodeToOverwrite, fencedSqlState, moveQuery } from './move-statement.ts';
 import { Partitions } from './partitions.ts';
 
 interface CatalogRow {
@@ -37,7 +37,7 @@ const swapPollMs = 10;
 const moveAttemptsMax = 2;
 
 interface Prepared {
-  readonly encoded: readonly EncodedGroup[];
+  readonly encoded: EncodedChanges;
   readonly sent: PromiseWithResolvers<void>;
 }
 
@@ -174,18 +174,17 @@ export class PostgresProjectionStore implements ProjectionStore {
     move: Move,
     prepared: Prepared | undefined,
   ): Promise<'moved' | 'fenced'> {
-    const encoded = prepared?.encoded;
-    let overwrite = false;
+    let encoded = prepared?.encoded ?? encodeChanges(move.changes);
     for (let attempt = 0; ; attempt++) {
       await this.#partitions.ensure(schema, move.changes);
       try {
-        const statement = moveStatement(schema, generation, move, { encoded, overwrite });
-        const { rows } = await this.#database.send<{ moved: number }>(statement, prepared?.sent.resolve);
-        return rows[0]?.moved === 1 ? 'moved' : 'fenced';
+        await this.#database.submit(moveQuery(schema, generation, move, encoded), prepared?.sent.resolve);
+        return 'moved';
       } catch (error) {
+        if (errorCode(error) === fencedSqlState) return 'fenced';
         if (attempt >= moveAttemptsMax) throw databaseError(error);
         // A frame sent again: its rows are there already and are written over.
-        if (isUniqueViolation(error) && !overwrite) overwrite = true;
+        if (isUniqueViolation(error)) encoded = encodeToOverwrite(move.changes);
         // Retention dropped a day that late rows still fall into: make it again.
         else if (isMissingPartition(error)) this.#partitions.forget();
         else throw databaseError(error);
@@ -203,11 +202,12 @@ export class PostgresProjectionStore implements ProjectionStore {
       for (const table of projection.tables) {
         for (const statement of indexStatements(schema, table)) await client.query(statement);
       }
-      await client.query(
-        'update lintel.projection set indexed = true where name = $1 and version = $2 and generation = $3',
-        [name, version, number],
-      );
     });
+    // Apart from it: whoever moves holds this row and waits for the table that an index is made on.
+    await this.#database.query(
+      'update lintel.projection set indexed = true where name = $1 and version = $2 and generation = $3',
+      [name, version, number],
+    );
   }
 
   async swap(projection: Projection, generation: Generation): Promise<'swapped' | 'behind'> {

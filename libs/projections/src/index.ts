@@ -1,4 +1,4 @@
-export type { Change } from './changes.ts';
+export type { AppendedRows, Change } from './changes.ts';
 export { applyChanges, Changes } from './changes.ts';
 export type { CommitProjectionOptions, JudgedCommit } from './commit-fold.ts';
 export { commitProjection, headTable } from './commit-fold.ts';
