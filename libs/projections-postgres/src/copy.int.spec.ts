@@ -80,13 +80,13 @@ const rows: Row[] = [
 ];
 const byId = rows.toSorted((a, b) => (a['id'] as number) - (b['id'] as number));
 
-test('L8 every kind of value comes back as it was given, in one batch with rows that change', async () => {
+test('L4 every kind of value comes back as it was given, in one batch with rows that change', async () => {
   expect(await moved(0, 1, batch(rows, 5))).toBe('moved');
   expect(await stored()).toEqual(byId);
   expect(await total()).toBe(5);
 });
 
-test('L8 a batch from another checkpoint leaves neither rows nor changes, and the connection goes on', async () => {
+test('L4 a batch from another checkpoint leaves neither rows nor changes, and the connection goes on', async () => {
   expect(await moved(0, 1, batch([{ id: 50, name: 'late' }], 6))).toBe('fenced');
   expect(await moved(7, 9, batch([{ id: 50, name: 'early' }], 6))).toBe('fenced');
   expect(await stored()).toEqual(byId);
@@ -94,7 +94,7 @@ test('L8 a batch from another checkpoint leaves neither rows nor changes, and th
   expect((await store.position(generation)).seq).toBe(1);
 });
 
-test('L8 a row that is there already is written over, also where it comes twice in a batch', async () => {
+test('L4 a row that is there already is written over, also where it comes twice in a batch', async () => {
   const again = { ...byId[0], name: 'again' };
   expect(await moved(1, 2, batch([again, again, { id: 51, name: 'new' }], 7))).toBe('moved');
   const now = await stored();
@@ -103,7 +103,7 @@ test('L8 a row that is there already is written over, also where it comes twice 
   expect(await total()).toBe(7);
 });
 
-test('L8 a value that the database refuses takes the whole batch with it', async () => {
+test('L4 a value that the database refuses takes the whole batch with it', async () => {
   const changes = batch([{ id: 52, name: 'fine' }], 8);
   // Past what `put` mends, as a value of a future kind might be.
   changes.appended.get(allKinds)?.columns.get('name')?.splice(0, 1, 'nul \0 inside');
@@ -113,7 +113,7 @@ test('L8 a value that the database refuses takes the whole batch with it', async
   expect(await moved(2, 3, batch([{ id: 52, name: 'fine' }], 8))).toBe('moved');
 });
 
-test('L8 moves and the making of indexes do not wait for each other in a ring', async () => {
+test('L4 moves and the making of indexes do not wait for each other in a ring', async () => {
   const writes = (async () => {
     for (let seq = 3; seq < 43; seq++) await moved(seq, seq + 1, batch([{ id: 10_000 + seq, name: 'x' }], seq));
   })();

@@ -1,13 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { route } from '#libs/contracts';
+import { frameLists, next, pickLists, place, recordLists, unusual, Wire } from './frame-wire.ts';
 import type { FrameFacts, RecordFacts } from './record-facts.ts';
 import { decodeFrame, hasAnswered } from './record-facts.ts';
 
-/** Thrown inside, never out of this file: what our writers do not write is left to the generated code. */
-const unusual = new Error('not the usual form');
-
-const Wire = { Varint: 0, Fixed64: 1, Bytes: 2, Fixed32: 5 } as const;
 /** Highest field of the texts of a DecisionRecord, which are remembered. */
 const fieldMax = 100;
 /** Indexes beyond it would need more than two bytes, and more room than is set aside. */
@@ -22,16 +19,6 @@ interface PipelineFacts extends Span {
   strategy: string;
   policyId: string;
   policyVersion: number;
-}
-
-const frameLists: readonly number[] = [5, 6, 7];
-const recordLists: readonly number[] = [11, 12, 19];
-const pickLists: readonly number[] = [4, 11];
-
-/** Fields in ascending order, each once but for lists: as every writer of ours has them. */
-function next(before: number, field: number, lists: readonly number[]): number {
-  if (field > before || (field === before && lists.includes(field))) return field;
-  throw unusual;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -286,6 +273,13 @@ class FrameCutter {
       case (66 << 3) | Wire.Bytes:
         facts.userId = this.#text(66);
         return;
+      case (85 << 3) | Wire.Bytes:
+        this.#numbers(this.#span(end), 2, 5);
+        return;
+      case (100 << 3) | Wire.Bytes:
+      case (101 << 3) | Wire.Bytes:
+        this.#numbers(this.#span(end), 4, 5);
+        return;
       default:
         throw unusual;
     }
@@ -310,6 +304,19 @@ class FrameCutter {
       const tag = this.#varint();
       if (tag === ((5 << 3) | Wire.Fixed32)) this.#at += 4;
       else if ((tag & 7) === Wire.Varint && tag >> 3 >= 1 && tag >> 3 <= 8) this.#varint();
+      else throw unusual;
+    }
+    if (this.#at !== end) throw unusual;
+  }
+
+  /** A message that no row reads: doubles up to one field, counts up to another. */
+  #numbers({ start, end }: Span, doubleMax: number, countMax: number): void {
+    this.#at = start;
+    while (this.#at < end) {
+      const tag = this.#varint();
+      const field = tag >> 3;
+      if ((tag & 7) === Wire.Fixed64 && field >= 1 && field <= doubleMax) this.#at += 8;
+      else if ((tag & 7) === Wire.Varint && field > doubleMax && field <= countMax) this.#varint();
       else throw unusual;
     }
     if (this.#at !== end) throw unusual;
@@ -558,18 +565,6 @@ class FrameCutter {
     }
     this.#to += more;
   }
-}
-
-/** Place of `index` in the record's own dictionary, given on first use. */
-function place(places: Uint16Array, used: number[], index: number): number {
-  if (index >= places.length) throw unusual;
-  let own = places[index] as number;
-  if (own === 0) {
-    used.push(index);
-    own = used.length;
-    places[index] = own;
-  }
-  return own - 1;
 }
 
 /**

@@ -94,13 +94,13 @@ export class FrameBuilder {
     }
     out.text(20, record.errorMessage);
     out.text(21, record.profile);
-    out.text(90, record.clientAddress ?? '');
     if (choice !== undefined) out.message(40, choice);
     this.#handover(record);
     this.#cost(record);
     out.text(65, record.projectId ?? '');
     out.text(66, record.userId ?? '');
     this.#tunnel(record);
+    out.text(90, record.clientAddress ?? '');
     if (record.ttft !== undefined) this.#forecast(100, record.ttft);
     if (record.finish !== undefined) this.#forecast(101, record.finish);
     out.end(start);

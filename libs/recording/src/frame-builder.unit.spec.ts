@@ -157,3 +157,21 @@ test('a session told by its tunnel, and an attempt sent as another protocol, rea
   expect(frame.records[0]!.attempts[0]!.sentAs).toBe('chat completions (learnt)');
   expect(frame.records[1]!.tunnel).toBeUndefined();
 });
+
+test('fields stand in the order of their numbers, whichever are there: out of it a reader must take the slow way', () => {
+  const tunnel = { bytesUp: 1, bytesDown: 7, messagesUp: 3, messagesDown: 1, closeCode: 1001 };
+  const ttft = { predictedMs: 80, lowMs: 40, highMs: 160, measuredMs: 90, decile: 6 };
+  const { bytes, frame } = frameOf(
+    sampleRecord([samplePick(2)], {
+      clientAddress: '192.0.2.0/24',
+      handover: { connector: 'nixl', prefillMs: 3, transferMs: 1, tokens: 8 },
+      cost: { nano: 5, priceSeq: 2, currency: 'EUR' },
+      projectId: 'p',
+      userId: 'u',
+      tunnel,
+      ttft,
+      finish: ttft,
+    }),
+  );
+  expect(Buffer.from(toBinary(route.RecordFrameSchema, frame)).equals(bytes)).toBe(true);
+});
