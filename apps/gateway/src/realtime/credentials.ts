@@ -1,4 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { single } from '../serve/headers.ts';
+import type { HttpRequest } from '../serve/http/types.ts';
 
 /** How browsers, which set no headers, give their key: as one of the subprotocols they offer. */
 const keyProtocol = 'openai-insecure-api-key.';
@@ -66,4 +68,16 @@ function pairOf(part: string): readonly [name: string, value: string] {
   const params = new URLSearchParams(part);
   for (const pair of params) return pair;
   return ['', ''];
+}
+
+/** An upgrade to WebSocket as RFC 6455 has it. */
+export function isWebSocket({ method, headers }: HttpRequest): boolean {
+  return (
+    method === 'GET' &&
+    /^websocket$/i.test(headers.upgrade ?? '') &&
+    headers['sec-websocket-version'] === '13' &&
+    /^[A-Za-z0-9+/]{22}==$/.test(single(headers['sec-websocket-key']) ?? '') &&
+    headers['transfer-encoding'] === undefined &&
+    (headers['content-length'] ?? '0') === '0'
+  );
 }

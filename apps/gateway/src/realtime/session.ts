@@ -7,6 +7,8 @@ import { route } from '#libs/contracts';
 import { keyAllowsEndpoint } from '#libs/domain/tenancy';
 import { errorCode, errorText } from '#libs/kernel';
 import type { FleetReplica } from '../fleet/fleet.ts';
+import type { FlowAsker, Passage } from '../flow/index.ts';
+import { arrivalOf, causeOfRefusal } from '../flow/index.ts';
 import type { Charge } from '../quota/index.ts';
 import { costOf } from '../quota/index.ts';
 import type { Served } from '../serve/active-list.ts';
@@ -27,13 +29,13 @@ import type { Lead, LeadAsker } from '../serve/targets/lead.ts';
 import { replicasFor } from '../serve/targets/lead.ts';
 import { soundTraceparent } from '../serve/tracing.ts';
 import type { Handshake } from './credentials.ts';
-import { handshakeOf, withModel } from './credentials.ts';
+import { handshakeOf, isWebSocket, withModel } from './credentials.ts';
 import { answerHead, passedHeaders, upgradeHeaders } from './handshake-heads.ts';
 import type { RealtimeLimits } from './limits.ts';
 import type { SessionEnd } from './refusals.ts';
 import * as refusals from './refusals.ts';
 import type { TunnelEnd } from './tunnel.ts';
-import { Tunnel } from './tunnel.ts';
+import { brokenCodes, Tunnel } from './tunnel.ts';
 import type { Cancel, UpgradeCaller } from './upstream.ts';
 import { acceptOf, askUpgrade } from './upstream.ts';
 
@@ -59,7 +61,7 @@ export interface SessionOptions {
  * One WebSocket session: who asks, which replica, its way there and back, its record. Every path ends in `#finish`, once, when the
  * client's connection is closed.
  */
-export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
+export class RealtimeSession implements Served, UpgradeCaller, LeadAsker, FlowAsker {
   place = -1;
   readonly requestId: string;
   readonly account = new Account();
@@ -82,6 +84,8 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
   #modelKnown = false;
   #charge: Charge | undefined;
   #where: Routed | undefined;
+  /** Through flow control; undefined where its profile has none. */
+  #passage: Passage | undefined;
   #attempt: Attempt | undefined;
   #cancel: Cancel | undefined;
   #tunnel: Tunnel | undefined;
@@ -123,6 +127,10 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
 
   get key(): tenancy.KeyIssued | undefined {
     return this.#key;
+  }
+
+  get where(): Routed {
+    return this.#where as Routed;
   }
 
   #nowMs(): number {
@@ -212,7 +220,7 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
   #reserve(): void {
     const { quotas } = this.#plane;
     const { tenantId, keyId, endUser, model } = this.account;
-    if (quotas === undefined || this.#key === undefined) return this.#try();
+    if (quotas === undefined || this.#key === undefined) return this.#enter();
     const charge = quotas.chargeOf({
       tenantId,
       keyId,
@@ -222,14 +230,46 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
       maxTokens: 0,
       generates: false,
     });
-    if (charge === undefined) return this.#try();
+    if (charge === undefined) return this.#enter();
     if ('outcome' in charge) return void this.#refuse(charge);
     this.#charge = charge;
     charge.reserve((refusal) => {
       if (this.#closed) return;
-      if (refusal === undefined) this.#try();
+      if (refusal === undefined) this.#enter();
       else this.#refuse(refusal);
     });
+  }
+
+  // ---- Waiting for room ---------------------------------------------------------------------------------------------
+
+  /** Asks a replica, or waits for one with room where its profile says so. */
+  #enter(): void {
+    const { flow } = this.where.plan.profile;
+    try {
+      const passage = flow && this.#plane.flow.enter(arrivalOf(this, flow, this));
+      this.#passage = passage;
+      if (passage?.refused !== undefined) this.refuse(passage.refused, 0);
+      else if (passage === undefined || passage.ticket !== undefined) this.#pick();
+    } catch (thrown) {
+      this.#fault(thrown);
+    }
+  }
+
+  /** It has waited; there is room now. */
+  dispatch(queuedMs: number): void {
+    this.account.queuedMs += queuedMs;
+    this.#try();
+  }
+
+  /** No place to wait, or it waited in vain. */
+  refuse(refusal: Refusal, queuedMs: number): void {
+    this.account.queuedMs += queuedMs;
+    const cause = causeOfRefusal(refusal);
+    try {
+      if (cause === undefined || !this.#turn(cause)) this.#refuse(refusal);
+    } catch (thrown) {
+      this.#fault(thrown);
+    }
   }
 
   // ---- The engine's side --------------------------------------------------------------------------------------------
@@ -248,7 +288,7 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
     const where = this.#where as Routed;
     const { clock } = plane.environment;
     const beganMs = clock.monotonicMs();
-    const { replica, captured, prefixBlocksMatched } = plane.picks.pick(where, this.#tried, beganMs);
+    const { replica, captured, prefixBlocksMatched } = plane.picks.pick(where, this.#leftOut(), beganMs);
     const pickedAtMs = clock.monotonicMs();
     account.pickUs += (pickedAtMs - beganMs) * 1000;
     account.pickedMs = pickedAtMs - this.startMs;
@@ -266,6 +306,12 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
     this.#attempt = new Attempt(replica, Math.max(0, account.picks.length - 1), account.pickedMs, flight);
     this.#deadlineMs = pickedAtMs + this.#options.limits.openMsMax;
     this.#cancel = this.#ask(replica);
+  }
+
+  /** Those tried; before the first try in a pool those without room, too. */
+  #leftOut(): readonly FleetReplica[] {
+    const full = this.#tried.length > this.#triedBefore ? undefined : this.#passage?.full;
+    return full === undefined || full.length === 0 ? this.#tried : [...this.#tried, ...full];
   }
 
   #ask(replica: FleetReplica): Cancel {
@@ -308,13 +354,14 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
   }
 
   /** To another model or pool, where configuration names one for what befell this one; false where it names none. */
-  #turn(): boolean {
+  #turn(cause?: route.StageCause): boolean {
     if (this.#plane.draining) return false;
-    const next = this.lead?.after(this.#lastFailure !== '', this.#tried);
+    const next = this.lead?.after(this.#lastFailure !== '', this.#tried, cause);
     if (next === undefined) return false;
+    if (this.#passage !== undefined) this.#plane.flow.settle(this.#passage, null);
     this.#where = next;
     this.#triedBefore = this.#tried.length;
-    return (this.#pick(), true);
+    return (this.#enter(), true);
   }
 
   #nobody(): Refusal {
@@ -477,6 +524,8 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
 
   /** Nobody waits for the engine any more. */
   #leave(why: string): void {
+    const queuedMs = this.#passage && this.#plane.flow.leave(this.#passage, why === '' ? 'client_gone' : 'stopped');
+    this.account.queuedMs += queuedMs ?? 0;
     this.#endAttempt(AttemptEnd.CLIENT_GONE, why);
     this.#cancel?.();
     this.#cancel = undefined;
@@ -528,6 +577,8 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
     this.#options.ended();
     account.tunnel = this.#tunnel?.told();
     account.usage = this.#tunnel?.usage;
+    if (this.#passage !== undefined)
+      plane.flow.settle(this.#passage, account.attempts.length === 0 ? null : account.usage);
     const { tenancy } = plane.state();
     account.cost = costOf(tenancy.priceBook, account.model, this.#receivedAtMs, account.usage);
     this.#charge?.close({ outcome: account.outcome, usage: account.usage, reached: account.attempts.length > 0 });
@@ -541,18 +592,4 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker {
       sse: undefined,
     });
   }
-}
-
-/** Codes of a close by which an engine says that it failed: RFC 6455 7.4 and IANA's registry. */
-const brokenCodes = new Set([1002, 1006, 1011, 1012, 1013, 1014]);
-
-function isWebSocket({ method, headers }: HttpRequest): boolean {
-  return (
-    method === 'GET' &&
-    /^websocket$/i.test(headers.upgrade ?? '') &&
-    headers['sec-websocket-version'] === '13' &&
-    /^[A-Za-z0-9+/]{22}==$/.test(single(headers['sec-websocket-key']) ?? '') &&
-    headers['transfer-encoding'] === undefined &&
-    (headers['content-length'] ?? '0') === '0'
-  );
 }

@@ -131,3 +131,6 @@ export class Tunnel {
     else this.engine.destroy();
   }
 }
+
+/** Codes of a close by which an engine says that it failed: RFC 6455 7.4 and IANA's registry. */
+export const brokenCodes = new Set([1002, 1006, 1011, 1012, 1013, 1014]);
