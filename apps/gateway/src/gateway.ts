@@ -52,6 +52,8 @@ export interface GatewayOptions {
   readonly instance: string;
   /** Folder of its spool and snapshots. */
   readonly home: string;
+  /** Folder of this home and of those of the gateways beside it: what they left there is followed. Default: the home. */
+  readonly root?: string;
   /** Stays the caller's to close. */
   readonly broker: Broker;
   /** No keys: the client's authorization goes to the engine unchanged. */
@@ -128,7 +130,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const recording =
     options.recording === false
       ? noRecording
-      : startRecording({ gatewayId: instance, bootId, home, broker, environment, metrics });
+      : startRecording({
+          gatewayId: instance,
+          bootId,
+          home,
+          root: options.root ?? home,
+          broker,
+          environment,
+          metrics,
+          say,
+        });
   const folds: GatewayFolds = new GatewayFolds({
     log: broker.log,
     registry,

@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { CodedError, errorCode, errorText, systemEnvironment } from '#libs/kernel';
 import { env, watchConfig } from '#libs/nest-kit';
 import { createLogger, startTracing } from '#libs/observability';
@@ -75,6 +76,7 @@ async function main(): Promise<void> {
     port,
     instance: options.instance,
     home: options.home,
+    ...(link === undefined ? {} : { root: dirname(options.home) }),
     broker,
     open: options.open ?? loaded?.config.open ?? false,
     ...(compat === undefined ? {} : { compat }),

@@ -1,6 +1,7 @@
 export { FrameBuilder } from './frame-builder.ts';
 export type { PublisherStatus } from './frame-publisher.ts';
 export { FramePublisher } from './frame-publisher.ts';
+export { LeftSpools } from './left-spools.ts';
 export { recordingLimits } from './limits.ts';
 export type {
   CapturedPick,
@@ -20,4 +21,6 @@ export type { RecorderOptions, RecorderStatus, SealedFrame } from './recorder.ts
 export { Recorder } from './recorder.ts';
 export type { SpoolDisk, SpoolFile } from './spool-disk.ts';
 export type { SpoolOptions, SpoolStatus } from './spool.ts';
+export type { SpoolHolder } from './spool-owner.ts';
+export { own, stillOwns } from './spool-owner.ts';
 export { Spool } from './spool.ts';

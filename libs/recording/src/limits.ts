@@ -21,4 +21,11 @@ export const recordingLimits = {
   drainMsMax: 3000,
   spoolBytesMax: 256 * 1024 * 1024,
   segmentBytesMax: 4 * 1024 * 1024,
+  /** The owner of a spool gives a sign of life so often; one elsewhere that gave none for `spoolSilentMsMax` is gone. */
+  spoolSignMs: 30_000,
+  spoolSilentMsMax: 600_000,
+  /** Spools of gateways that are gone: how often they are looked for, looked after, and how many are followed at once. */
+  leftSpoolsLookMs: 60_000,
+  leftSpoolsFollowMs: 1_000,
+  leftSpoolsAtOnceMax: 4,
 } as const;

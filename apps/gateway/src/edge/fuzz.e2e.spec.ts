@@ -158,7 +158,10 @@ test(
       for (let rounds = 1 + below(5); rounds > 0 && !session.destroyed && !session.closed; rounds--) {
         const all = Promise.all(Array.from({ length: 1 + below(8) }, () => overStream(session).catch(() => {})));
         // Node's client does not notice that its connection is gone while much of what it resets waits to be sent.
-        await Promise.race([all, systemEnvironment.timers.sleep(2 * answerMsMax)]);
+        const late = Promise.withResolvers<void>();
+        const timer = systemEnvironment.timers.after(2 * answerMsMax, late.resolve);
+        await Promise.race([all, late.promise]);
+        timer.cancel();
       }
       session.destroy();
     };

@@ -18,6 +18,7 @@ import { afterwards, chat, closeAll, engine, gateway, sse, token } from '../serv
 import type { TestGateway } from '../serve/serve.fixture.ts';
 import type { Edge } from './index.ts';
 import { startEdge } from './index.ts';
+import { edgeLimits } from './limits.ts';
 
 const { AttemptEnd, Outcome } = route;
 const now = (): Date => new Date(systemClock.nowMs());
@@ -276,6 +277,7 @@ describe('HTTP/2', () => {
     const on = session(lintel.port);
     await new Promise((resolve) => on.once('remoteSettings', resolve));
     let sent = 0;
+    const fromMs = systemClock.monotonicMs();
     while (!on.destroyed && sent < 3000) {
       for (let count = 0; count < 50 && !on.destroyed; count++, sent++) {
         ask(on, chat()).close(constants.NGHTTP2_CANCEL);
@@ -283,7 +285,11 @@ describe('HTTP/2', () => {
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
     await eventually(() => expect(lintel.edge.front?.http2Sessions).toBe(0));
-    expect(lintel.records.length).toBeLessThan(500);
+    // What is allowed grows with the time that a busy machine takes for it; what stood in the connection's last reads comes on top.
+    const { streamResetBurst, streamResetPerSecond } = edgeLimits;
+    const allowed = streamResetBurst + (streamResetPerSecond * (systemClock.monotonicMs() - fromMs)) / 1000;
+    expect(lintel.records.length).toBeLessThan(allowed + 300);
+    expect(lintel.records.length).toBeLessThan(3000);
     await eventually(() => expect(lintel.plane.inflight).toBe(0));
     expect((await answerOf(ask(session(lintel.port), chat()))).status).toBe(200);
   });
