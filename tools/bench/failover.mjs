@@ -34,7 +34,7 @@ rate, whether answered or not, half of them whole and half streams of one second
 started again on its port; then the next one. Each time to the first byte is counted to the seconds before a kill or to those after it.
 
 To reach: no request fails before its first byte, the p99 after a kill is less than a second above the one before, in the same run, and a
-replica that is back is used again. Streams that the killed replica had begun end with an error event, and none is cut in silence.
+replica that is back is ready again. Streams that the killed replica had begun end with an error event, and none is cut in silence.
 `);
   process.exit(0);
 }
@@ -141,7 +141,7 @@ await bench(async (scope) => {
       paceMs,
     ]);
     await ready(children[at], 'engine');
-    await until('the replica used again', () => ready200(replicas), endMsMax);
+    await until('the replica ready again', () => ready200(replicas), endMsMax);
   }
   await load.stop();
 
