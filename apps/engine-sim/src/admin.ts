@@ -78,7 +78,7 @@ export const loadAdapter: Handler = async (sim, exchange) => {
   const name = String(body['lora_name']);
   const inPlace = body['load_inplace'] === true;
   const said = sim.adapters.load(name, String(body['lora_path']), inPlace);
-  if (inPlace) sim.engine.model.unloadAdapter(name);
+  if (inPlace) for (const { model } of sim.ranks) model.unloadAdapter(name);
   exchange.sendText(200, said);
 };
 
@@ -86,29 +86,35 @@ export const unloadAdapter: Handler = async (sim, exchange) => {
   const body = await bodyOf(exchange);
   checkTypes(body, { lora_name: 'string' }, ['lora_name']);
   const said = sim.adapters.unload(String(body['lora_name']));
-  sim.engine.model.unloadAdapter(String(body['lora_name'])); // stays in its slot while sequences use it
+  for (const { model } of sim.ranks) model.unloadAdapter(String(body['lora_name'])); // stays in its slot while sequences use it
   exchange.sendText(200, said);
 };
 
 const pauseModes = ['abort', 'wait', 'keep'] as const;
 
-export const sleep: Handler = ({ engine }, exchange) => {
+export const sleep: Handler = ({ ranks }, exchange) => {
   const level = Number(exchange.query.get('level') ?? '1');
   if (level !== 1 && level !== 2) {
     const msg = level < 1 ? 'Input should be greater than or equal to 0' : 'Input should be less than or equal to 2';
     throw invalid([{ type: 'less_than_equal', loc: 'query.level', msg, input: String(level) }]);
   }
-  const began = engine.nowMs();
-  engine.sleep(level);
-  engine.metrics.slept('sleep', (engine.nowMs() - began) / 1000);
+  for (const engine of ranks) {
+    const began = engine.nowMs();
+    engine.sleep(level);
+    engine.metrics.slept('sleep', (engine.nowMs() - began) / 1000);
+  }
   answer(exchange, { status: 'sleeping', level });
 };
 
-export const wake: Handler = async ({ engine }, exchange) => {
+export const wake: Handler = async ({ ranks }, exchange) => {
   const tags = exchange.query.getAll('tags');
-  const began = engine.nowMs();
-  await engine.wake();
-  engine.metrics.slept('wake', (engine.nowMs() - began) / 1000);
+  await Promise.all(
+    ranks.map(async (engine) => {
+      const began = engine.nowMs();
+      await engine.wake();
+      engine.metrics.slept('wake', (engine.nowMs() - began) / 1000);
+    }),
+  );
   answer(exchange, { status: 'awake', tags: tags.length === 0 ? null : tags });
 };
 
@@ -116,24 +122,27 @@ export const isSleeping: Handler = ({ engine }, exchange) => {
   answer(exchange, { is_sleeping: engine.model.sleepLevel > 0 });
 };
 
-export const pause: Handler = async ({ engine }, exchange) => {
+export const pause: Handler = async ({ ranks }, exchange) => {
   const asked = exchange.query.get('mode') ?? 'abort';
   const mode = pauseModes.find((known) => known === asked);
   if (mode === undefined) throw badRequest(`mode must be one of ${pauseModes.join(', ')}.`, 'mode');
-  await engine.pause(mode);
+  await Promise.all(ranks.map(async (engine) => await engine.pause(mode)));
   answer(exchange, { status: 'paused' });
 };
 
-export const resume: Handler = ({ engine }, exchange) => {
-  engine.resume();
+export const resume: Handler = ({ ranks }, exchange) => {
+  for (const engine of ranks) engine.resume();
   answer(exchange, { status: 'resumed' });
 };
 
 export const isPaused: Handler = ({ engine }, exchange) => answer(exchange, { is_paused: engine.model.paused });
 
-export const resetPrefixCache: Handler = ({ engine }, exchange) => {
-  engine.pump();
-  answer(exchange, { success: engine.model.resetPrefixCache() });
+export const resetPrefixCache: Handler = ({ ranks }, exchange) => {
+  const done = ranks.map((engine) => {
+    engine.pump();
+    return engine.model.resetPrefixCache();
+  });
+  answer(exchange, { success: done.every(Boolean) });
 };
 
 export const release: Handler = async (sim, exchange) => {

@@ -47,6 +47,7 @@ interface Flags {
   kvEventsPort?: number;
   kvReplayPort?: number;
   kvTransfer?: true;
+  dataParallelSize: number;
   strictAdapters?: true;
   startUp?: true;
   fault?: string[];
@@ -76,6 +77,7 @@ function command(): Command {
     )
     .option('--kv-events-port <n>', 'publish KV events over ZeroMQ here, 0 for any free port', wholeNumber)
     .option('--kv-replay-port <n>', 'replay socket of the KV events (default: any free port)', wholeNumber)
+    .option('--data-parallel-size <n>', 'engines behind the one server', wholeNumber, 1)
     .option('--kv-transfer', 'take part in a hand-over between prefill and decode engines')
     .option('--strict-adapters', "an adapter's folder must exist")
     .option('--start-up', "wait the profile's start-up time before listening")
@@ -86,9 +88,19 @@ export function parseFlags(args: readonly string[]): EngineSimOptions {
   const program = command().parse(args, { from: 'user' });
   const flags = program.opts<Flags>();
   const profile = profiles.get(flags.profile) ?? program.error(`error: unknown profile "${flags.profile}"`);
-  const { kvEventsPort, kvReplayPort, fault: faults = [], model: models, profile: _name, runner, ...same } = flags;
+  const {
+    kvEventsPort,
+    kvReplayPort,
+    fault: faults = [],
+    model: models,
+    profile: _name,
+    runner,
+    dataParallelSize,
+    ...same
+  } = flags;
   return {
     ...same,
+    dataParallel: dataParallelSize,
     profile,
     runner,
     models: models ?? ['sim-8b'],

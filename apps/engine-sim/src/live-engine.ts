@@ -33,9 +33,9 @@ export class LiveEngine {
   #pumping = false;
   onKvEvents: ((events: readonly KvEvent[]) => void) | undefined;
 
-  constructor(settings: EngineSimSettings) {
+  constructor(settings: EngineSimSettings, rank = 0) {
     this.#settings = settings;
-    this.metrics = new SimMetrics(settings);
+    this.metrics = new SimMetrics(settings, rank);
     this.model = new EngineModel(
       {
         profile: settings.profile,

@@ -52,7 +52,10 @@ export class SimMetrics {
   readonly #loraInfo = new Map<string, number>();
   rejections = 0;
 
-  constructor(settings: EngineSimSettings) {
+  constructor(
+    settings: EngineSimSettings,
+    private readonly rank = 0,
+  ) {
     this.#settings = settings;
     this.createdS = settings.environment.clock.nowMs() / 1000;
     this.#histograms = new Map(
@@ -102,7 +105,7 @@ export class SimMetrics {
 
   render(state: MetricsState): string {
     const out: string[] = [];
-    const labels = `engine="0",model_name="${this.#settings.models[0]}"`;
+    const labels = `engine="${this.rank}",model_name="${this.#settings.models[0]}"`;
     const family = (name: string, type: 'gauge' | 'counter', samples: readonly (readonly [string, number])[]): void => {
       out.push(`# HELP vllm:${name} Simulated.`, `# TYPE vllm:${name} ${type}`);
       for (const [more, value] of samples) {
@@ -226,7 +229,7 @@ export class SimMetrics {
       ['cache_dtype', 'auto'],
       ['effective_attention_block_size', blockSize],
       ['enable_prefix_caching', prefixCaching ? 'True' : 'False'],
-      ['engine', '0'],
+      ['engine', String(this.rank)],
       ['gpu_memory_utilization', '0.92'],
       ['kv_cache_dtype_skip_layers', '[]'],
       ['kv_cache_max_concurrency', number((blocks * blockSize) / this.#settings.maxModelLen)],

@@ -38,6 +38,8 @@ export interface EngineSimOptions {
   readonly prefixCaching?: boolean;
   /** `pooling` serves embeddings and no text, `generate` the reverse. */
   readonly runner?: 'generate' | 'pooling';
+  /** Engines behind the one server, told apart by `x-data-parallel-rank` and by the label `engine` of their metrics. */
+  readonly dataParallel?: number;
   /** Takes part in a hand-over between a prefill and a decode engine, like vLLM with a NIXL connector. */
   readonly kvTransfer?: boolean;
   /** A constant answer without a model or a delay, for proxy benches. */
@@ -82,6 +84,7 @@ export function withDefaults(options: EngineSimOptions) {
     prefixCaching: options.prefixCaching ?? true,
     runner: options.runner ?? 'generate',
     kvTransfer: options.kvTransfer ?? false,
+    dataParallel: Math.max(1, options.dataParallel ?? 1),
     instant: options.instant ?? false,
     kvEvents: options.kvEvents,
     startUp: options.startUp ?? false,

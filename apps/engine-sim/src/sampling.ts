@@ -2,6 +2,7 @@ import { overloaded } from './errors.ts';
 import { type Delta, type Ending, Generation, type GenerationRequest } from './generation.ts';
 import type { Exchange } from './http.ts';
 import type { Handover } from './kv-transfer.ts';
+import { rankFor } from './ranks.ts';
 import type { Chosen, Sim } from './sim.ts';
 import type { Body } from './validate.ts';
 
@@ -60,9 +61,10 @@ export function generate(
   sampling: Sampling,
   listener: Listener,
 ): void {
-  const { engine, settings } = sim;
+  const { settings } = sim;
+  const engine = rankFor(sim.ranks, exchange.header('x-data-parallel-rank'));
   if (engine.busy) {
-    engine.metrics.rejections++;
+    sim.engine.metrics.rejections++;
     throw overloaded();
   }
   const generations: Generation[] = [];

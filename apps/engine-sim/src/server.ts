@@ -12,9 +12,9 @@ import { HttpMetrics } from './http-metrics.ts';
 import { Exchange } from './http.ts';
 import { Instant } from './instant.ts';
 import { KvPublisher } from './kv-publisher.ts';
-import { LiveEngine } from './live-engine.ts';
 import { countTokens, messages } from './messages.ts';
 import { type EngineSimOptions, withDefaults } from './options.ts';
+import { ranksMetrics, startRanks } from './ranks.ts';
 import { responseUnknown, responses } from './responses.ts';
 import { type Sim, bodyOf } from './sim.ts';
 
@@ -38,7 +38,10 @@ const common: Routes = {
   '/health': { GET: empty },
   '/ping': { GET: empty, POST: empty },
   '/version': { GET: (_sim, exchange) => exchange.sendJson(200, '{"version":"0.32.0"}') },
-  '/load': { GET: ({ engine }, exchange) => exchange.sendJson(200, `{"server_load":${engine.inside}}`) },
+  '/load': {
+    GET: ({ ranks }, exchange) =>
+      exchange.sendJson(200, `{"server_load":${ranks.reduce((sum, { inside }) => sum + inside, 0)}}`),
+  },
   '/metrics': {
     GET: (sim, exchange) => exchange.sendText(200, metricsText(sim), 'text/plain; version=1.0.0; charset=utf-8'),
   },
@@ -73,8 +76,8 @@ const generating: Routes = {
 
 const pooling: Routes = { '/v1/embeddings': { POST: embeddings } };
 
-function metricsText({ engine, http }: Sim): string {
-  const out = [engine.renderMetrics()];
+function metricsText({ ranks, engine, http }: Sim): string {
+  const out = [ranksMetrics(ranks)];
   http.render(engine.metrics.createdS, out);
   return `${out.join('\n')}\n`;
 }
@@ -122,12 +125,14 @@ async function route(routes: Routes, sim: Sim, exchange: Exchange): Promise<void
 export async function startEngineSim(options: EngineSimOptions = {}): Promise<RunningEngineSim> {
   const settings = withDefaults(options);
   const { environment } = settings;
-  const engine = new LiveEngine(settings);
+  const ranks = startRanks(settings);
+  const engine = ranks[0]!;
   const adapters = new Adapters(settings);
   const kv = settings.kvEvents === undefined ? undefined : new KvPublisher(settings, (name) => adapters.idOf(name));
   const faults = new Faults(environment.rng, settings.faults);
   const sim: Sim = {
     settings,
+    ranks,
     engine,
     adapters,
     kv,
@@ -206,7 +211,7 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
     if (settings.crash !== undefined) return settings.crash();
     server.close();
     for (const socket of sockets) socket.resetAndDestroy();
-    engine.close();
+    for (const one of ranks) one.close();
     kv?.close();
   }
 
@@ -215,7 +220,7 @@ export async function startEngineSim(options: EngineSimOptions = {}): Promise<Ru
     port,
     ...(kv === undefined ? {} : { kvEvents: { port: kv.port, replayPort: kv.replayPort } }),
     async stop() {
-      engine.close();
+      for (const one of ranks) one.close();
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
       kv?.close();

@@ -13,6 +13,9 @@ export const fingerprint = 'vllm-0.32.0-00000513';
 /** What the handlers share. */
 export interface Sim {
   readonly settings: EngineSimSettings;
+  /** Data-parallel engines; most servers have one. */
+  readonly ranks: readonly LiveEngine[];
+  /** The first of them: what all share, and the only one where there is one. */
   readonly engine: LiveEngine;
   readonly adapters: Adapters;
   readonly kv: KvPublisher | undefined;

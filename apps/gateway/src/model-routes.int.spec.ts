@@ -44,7 +44,7 @@ afterAll(async () => {
 });
 
 test('L54 aliases, ranks, a provider as fallback, from the file to records that are decided again', async () => {
-  const sim = await startEngineSim({ models: ['main'], speed: 100 });
+  const sim = await startEngineSim({ models: ['main'], speed: 100, dataParallel: 2 });
   const external = await tinyEngine('gpt-x');
   closers.push(
     () => sim.stop(),
@@ -77,6 +77,13 @@ modelRoutes:
   const own = await chat(gateway.url, { model: 'assistant', max_tokens: 2 });
   expect([own.status, own.headers.get('target-pod')]).toEqual([200, expect.stringMatching(/^own-dp[01]$/)]);
   expect(await own.json()).toMatchObject({ model: 'main' });
+  // The rank that was chosen is the one that generated.
+  const rank = own.headers.get('target-pod')?.at(-1);
+  const page = await (await fetch(`${sim.url}/metrics`)).text();
+  const generated = [...page.matchAll(/^vllm:generation_tokens_total\{engine="(\d)"[^}]*\} (\d)/gm)];
+  expect(generated.map(([, which, tokens]) => [which, tokens])).toEqual(
+    ['0', '1'].map((which) => [which, which === rank ? '2' : '0']),
+  );
   const listed = (await (await fetch(`${gateway.url}/v1/models`)).json()) as { data: { id: string }[] };
   expect(listed.data.map(({ id }) => id)).toEqual(['main', 'assistant']);
   await sim.stop();
