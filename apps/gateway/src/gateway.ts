@@ -109,7 +109,7 @@ export interface RunningGateway {
 /**
  * The gateway inside this process. Resolves when the port is open and the log was read; where the broker stays away longer than
  * `bringUpMsMax` it resolves all the same, /ready says what is missing, and it goes on trying.
- * @throws INSTANCE_INVALID · FILE_UNREADABLE · TLS_INVALID · PORT_TAKEN · ADDRESS_UNUSABLE · SPOOL_UNUSABLE
+ * @throws INSTANCE_INVALID · FILE_UNREADABLE · TLS_INVALID · PORT_TAKEN · PORT_DENIED · HOST_INVALID · SPOOL_UNUSABLE
  */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   const { host, instance, home, broker, open, compat, logger, environment = systemEnvironment } = options;

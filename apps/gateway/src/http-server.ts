@@ -4,7 +4,7 @@ import type { AddressInfo, Server as TcpServer } from 'node:net';
 import { createServer } from 'node:http';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { CodedError, errorCode, errorText } from '#libs/kernel';
+import { listenError } from '#libs/nest-kit';
 import type { EdgeFront } from './edge/index.ts';
 import type { DataPlane } from './serve/data-plane.ts';
 import { serverOptions } from './serve/client-errors.ts';
@@ -45,13 +45,13 @@ export async function prepare(app: NestFastifyApplication): Promise<void> {
   await app.getHttpAdapter().getInstance().ready();
 }
 
-/** @throws PORT_TAKEN, ADDRESS_UNUSABLE */
+/** @throws PORT_TAKEN, PORT_DENIED, HOST_INVALID */
 export async function listenAt(server: TcpServer, { host, port, shared = false }: ListenAt): Promise<number> {
   try {
     server.listen({ port, host, backlog: connectionsWaitingMax, reusePort: shared });
     await once(server, 'listening');
   } catch (cause) {
-    throw cannotListen(cause, host, port);
+    throw listenError(cause, { host, port, portBy: '--port', hostBy: '--host' });
   }
   return (server.address() as AddressInfo).port;
 }
@@ -61,17 +61,4 @@ export async function listenOn(server: TcpServer, handle: object): Promise<numbe
   server.listen(handle, connectionsWaitingMax);
   await once(server, 'listening');
   return (server.address() as AddressInfo).port;
-}
-
-export function cannotListen(cause: unknown, host: string, port: number): CodedError {
-  if (errorCode(cause) === 'EADDRINUSE') {
-    return new CodedError('PORT_TAKEN', `port ${port} of ${host} is taken`, {
-      advice: 'Stop what listens there, or choose another with --port.',
-      cause,
-    });
-  }
-  return new CodedError('ADDRESS_UNUSABLE', `cannot listen on ${host}:${port}: ${errorText(cause)}`, {
-    advice: 'Choose another address with --host, or another port with --port.',
-    cause,
-  });
 }

@@ -1,7 +1,8 @@
 import { createServer } from 'node:net';
-import { CodedError, errorCode, errorText } from '#libs/kernel';
+import { CodedError, errorCode } from '#libs/kernel';
+import { listenError } from '#libs/nest-kit';
 
-/** The port itself, or a free one for 0. @throws PORT_TAKEN, PORT_REFUSED */
+/** The port itself, or a free one for 0. @throws PORT_TAKEN, PORT_DENIED, HOST_INVALID */
 export async function claimPort(host: string, port: number, flag: string): Promise<number> {
   const server = createServer();
   try {
@@ -10,12 +11,7 @@ export async function claimPort(host: string, port: number, flag: string): Promi
       server.listen({ host, port, exclusive: true }, () => resolve((server.address() as { port: number }).port));
     });
   } catch (cause) {
-    const taken = errorCode(cause) === 'EADDRINUSE';
-    throw new CodedError(
-      taken ? 'PORT_TAKEN' : 'PORT_REFUSED',
-      taken ? `port ${port} on ${host} is taken` : `cannot listen on ${host}:${port}: ${errorText(cause)}`,
-      { advice: `Choose another one with ${flag}; ${flag} 0 picks a free one.`, cause },
-    );
+    throw listenError(cause, { host, port, portBy: flag, hostBy: '--host' });
   } finally {
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
@@ -34,9 +30,9 @@ export async function apiPort(host: string, asked: number | undefined): Promise<
   }
 }
 
-/** A port that was free a moment ago may be taken by now. */
+/** A port that was free a moment ago may be taken by now: what diagnostics says of it, by the flag that was given here. */
 export function portTaken(error: unknown, port: number, flag: string): unknown {
-  if (!['EADDRINUSE', 'PORT_TAKEN'].includes(errorCode(error))) return error;
+  if (errorCode(error) !== 'PORT_TAKEN') return error;
   return new CodedError('PORT_TAKEN', `port ${port} is taken`, {
     advice: `Choose another one with ${flag}.`,
     cause: error,

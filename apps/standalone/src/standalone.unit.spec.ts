@@ -63,7 +63,10 @@ describe('ports', () => {
   });
 
   test('an address of another machine is refused by name', async () => {
-    await expect(claimPort('192.0.2.1', 0, '--port')).rejects.toMatchObject({ code: 'PORT_REFUSED' });
+    await expect(claimPort('192.0.2.1', 0, '--port')).rejects.toMatchObject({
+      code: 'HOST_INVALID',
+      advice: expect.stringContaining('--host'),
+    });
   });
 });
 

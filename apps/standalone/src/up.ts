@@ -15,7 +15,7 @@ import { Home } from './home.ts';
 import { startKvIndex } from './kv-index.ts';
 import { openLog } from './logs.ts';
 import type { UpOptions } from './options.ts';
-import { apiPort, claimPort, portTaken } from './ports.ts';
+import { apiPort, claimPort } from './ports.ts';
 import { Progress } from './progress.ts';
 import { waitReady } from './ready.ts';
 import { aibrixPort, secondPort } from './second-port.ts';
@@ -160,8 +160,6 @@ export async function up(
         ...(workers === 1 ? {} : shares),
         edge,
         tokenizers: given?.config.tokenizers,
-      }).catch((error: unknown) => {
-        throw portTaken(error, port, '--port');
       });
       stack.add({ name: 'gateway', stop: async () => await running.stop() });
       return running;

@@ -128,24 +128,3 @@ const instanceDefault = (name: string): string =>
   hostname()
     .replace(/[^A-Za-z0-9_-]+/g, '-')
     .slice(0, 48) || name;
-
-/** What a failed listen means to whoever started the app; anything else as it is. */
-export function listenError(
-  thrown: unknown,
-  { host, port }: { readonly host: string; readonly port: number },
-): unknown {
-  const code = errorCode(thrown);
-  if (code === 'EADDRINUSE') {
-    return new CodedError('PORT_TAKEN', `port ${port} of ${host} is taken`, {
-      advice: 'Choose another one with LINTEL_PORT.',
-      cause: thrown,
-    });
-  }
-  if (/^(EADDRNOTAVAIL|ENOTFOUND|EAI_)/.test(code)) {
-    return new CodedError('HOST_INVALID', `cannot listen on ${host}: ${errorText(thrown)}`, {
-      advice: 'Choose an address of this machine with LINTEL_HOST.',
-      cause: thrown,
-    });
-  }
-  return thrown;
-}

@@ -1,5 +1,7 @@
 export type { AppGiven, AppProcess, BrokerAccess } from './app-process.ts';
-export { listenError, runApp } from './app-process.ts';
+export { runApp } from './app-process.ts';
+export type { ListenedAt } from './listen-error.ts';
+export { listenError } from './listen-error.ts';
 export * from './config/index.ts';
 export { env } from './env.ts';
 export { nestLogger } from './nest-logger.ts';

@@ -12,7 +12,7 @@ import { waitingServer } from './waiting-server.ts';
 
 /**
  * Several gateway processes on one port, each this very program with a name, a home and a socket of its own.
- * @throws PORT_TAKEN, ADDRESS_UNUSABLE, and where a worker ends before it serves
+ * @throws PORT_TAKEN, PORT_DENIED, HOST_INVALID, and where a worker ends before it serves
  */
 export async function superviseWorkers(
   options: ProcessOptions & { readonly workers: number },

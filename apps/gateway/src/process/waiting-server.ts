@@ -3,14 +3,14 @@ import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { Environment } from '#libs/kernel';
 import type { EdgeConfig } from '#libs/nest-kit';
+import { listenError } from '#libs/nest-kit';
 import { startEdge } from '../edge/index.ts';
-import { cannotListen } from '../http-server.ts';
 
 const edgeIdleMs = 10_000;
 
 /**
  * Holds the port while the broker is not there yet, so that probes get the truth: the process lives, it is not ready, and what it
- * waits for. @throws PORT_TAKEN, ADDRESS_UNUSABLE
+ * waits for. @throws PORT_TAKEN, PORT_DENIED, HOST_INVALID
  */
 export async function waitingServer(
   { host, port, edge: config }: { host: string; port: number; edge?: EdgeConfig | undefined },
@@ -56,7 +56,7 @@ export async function waitingServer(
     await once(listener, 'listening');
   } catch (cause) {
     front?.close();
-    throw cannotListen(cause, host, port);
+    throw listenError(cause, { host, port, portBy: '--port', hostBy: '--host' });
   }
   return {
     close: async () => {
