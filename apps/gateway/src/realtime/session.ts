@@ -20,6 +20,7 @@ import * as errors from '../serve/errors.ts';
 import { single } from '../serve/headers.ts';
 import { keyOf } from '../serve/keys.ts';
 import type { HttpRequest } from '../serve/http/types.ts';
+import { refusalBody, refusalHeaders } from '../serve/own-answers.ts';
 import type { Plane } from '../serve/plane.ts';
 import { Account } from '../serve/record.ts';
 import type { Routed } from '../serve/routing.ts';
@@ -501,13 +502,10 @@ export class RealtimeSession implements Served, UpgradeCaller, LeadAsker, FlowAs
   #refuse(refusal: Refusal): false {
     if (this.#closed) return false;
     this.#leave(refusal.message);
-    const { status, code, message, param, marker, retryAfterS } = refusal;
-    this.#settle(refusal.outcome, code, message);
-    const headers = ['content-type', 'application/json'];
-    if (marker !== undefined) headers.push(marker[0], marker[1]);
-    if (retryAfterS !== undefined) headers.push('retry-after', String(retryAfterS));
-    if (status === 401) headers.push('www-authenticate', 'Bearer');
-    this.#send(status, headers, Buffer.from(errors.errorBody(status, code, message, param ?? null)));
+    this.#settle(refusal.outcome, refusal.code, refusal.message);
+    const headers = ['content-type', 'application/json', ...refusalHeaders(refusal)];
+    const { dialect } = this.#options.endpoint;
+    this.#send(refusal.status, headers, Buffer.from(refusalBody(refusal, dialect, this.requestId)));
     return false;
   }
 

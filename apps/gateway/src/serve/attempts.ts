@@ -26,11 +26,12 @@ import { latin1 } from './http/syntax.ts';
 import { listenToDrain } from './listening.ts';
 import { land } from './landing.ts';
 import { Outgoing } from './outgoing.ts';
+import { appendAnswerHeaders } from './own-answers.ts';
 import type { HandoverHost } from './pd/handover.ts';
-import { answerBegun, Handover } from './pd/handover.ts';
+import { Handover } from './pd/handover.ts';
 import type { Plane } from './plane.ts';
 import type { Routed } from './routing.ts';
-import { appendOwnHeaders, noneTakes, whyNone } from './routing.ts';
+import { noneTakes, whyNone } from './routing.ts';
 import { attemptOn, failedBy, pickFor, rememberHolder } from './trying.ts';
 import { headersFrom } from './targets/external.ts';
 import { unfitToBegin } from './unfit.ts';
@@ -408,14 +409,8 @@ export class Attempts implements Caller, FlowAsker, HandoverHost, HedgeOwner, He
     attempt.firstByteMs = this.#asker.account.firstByteMs = atMs;
     this.#asker.account.httpStatus = answer.status;
     this.#asker.once?.head(answer.status, answer.headers);
-    // Of an answer that is still to come nobody knows yet how it ends.
-    const outcome = whole ? outcomeOf(answer.status) : Outcome.UNSPECIFIED;
-    appendOwnHeaders(answer.headers, this.#asker.requestId, this.where, attempt.replica, outcome);
-    if (this.#plane.compat && answer.status >= 400) answer.headers.push('x-error-response-unknown', 'true');
-    if (this.where.splittable === true) answerBegun(this.where, attempt, answer.headers, atMs);
+    appendAnswerHeaders(this.#plane, this.#asker, this.where, attempt, answer, whole);
     const { response, request } = this.#asker;
-    this.#asker.charge?.appendHeaders(answer.headers);
-    this.#plane.edge.cors?.append(answer.headers, request);
     // It answers before it has read the whole: the rest of the body is read by nobody.
     if (this.#streamed && !request.complete) answer.headers.push('connection', 'close');
     response.writeHead(answer.status, answer.reason, answer.headers);

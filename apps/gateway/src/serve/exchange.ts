@@ -13,7 +13,6 @@ import type { Listening } from './listening.ts';
 import { listen, listenToBody } from './listening.ts';
 import type { Refusal } from './errors.ts';
 import * as errors from './errors.ts';
-import { anthropicErrorBody, errorBody } from './errors.ts';
 import { countHeader, single, timeoutOf } from './headers.ts';
 import { salted } from '../edge/cache-salt.ts';
 import { decoderOf } from '../edge/decoder.ts';
@@ -24,6 +23,7 @@ import { chargeOf, settleCost } from './charging.ts';
 import { Once } from './once.ts';
 import type { KeptAnswer, Waiter } from './idempotency.ts';
 import { soundKey } from './idempotency.ts';
+import { giveKept, longUnread, refusalBody, refusalHeaders } from './own-answers.ts';
 import type { Plane } from './plane.ts';
 import { closeBooks } from './books.ts';
 import { lacksUsage } from './compat/aibrix.ts';
@@ -329,25 +329,8 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
   }
 
   /** The answer to the same request before. */
-  answered({ status, headers, body }: KeptAnswer): void {
-    if (this.closed) return;
-    const ok = status < 400;
-    this.settle(
-      ok ? Outcome.COMPLETED : Outcome.UPSTREAM_ERROR,
-      ok ? '' : 'upstream_error',
-      ok ? '' : `Kept: ${status}.`,
-    );
-    this.account.httpStatus = status;
-    const out = ['idempotent-replayed', 'true', 'content-length', String(body.length)];
-    for (let index = 0; index + 1 < headers.length; index += 2) {
-      const name = headers[index] as string;
-      if (name.toLowerCase() !== 'content-length') out.push(name, headers[index + 1] as string);
-    }
-    appendOwnHeaders(out, this.requestId, undefined, undefined, this.account.outcome);
-    this.#plane.edge.cors?.append(out, this.request);
-    this.awaitEnd();
-    this.response.writeHead(status, out);
-    this.response.end(body);
+  answered(kept: KeptAnswer): void {
+    if (!this.closed) giveKept(this.#plane, this, kept);
   }
 
   promoted(): void {
@@ -457,29 +440,13 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
       return false;
     }
     if (this.#form !== undefined) this.request.resume();
-    const { status, code, message, param, marker, retryAfterS, allow } = refusal;
+    const { status, code, message } = refusal;
     this.settle(refusal.outcome, code, message);
     this.account.httpStatus = status;
-    const headers: string[] = [];
-    if (marker !== undefined) headers.push(marker[0], marker[1]);
-    if (retryAfterS !== undefined) headers.push('retry-after', String(retryAfterS));
-    if (allow !== undefined) headers.push('allow', allow);
-    if (status === 401) headers.push('www-authenticate', 'Bearer');
-    if (refusal.close === true || this.#longUnread()) headers.push('connection', 'close');
-    const body =
-      this.target.endpoint.dialect === 'anthropic'
-        ? anthropicErrorBody(status, message, this.requestId)
-        : errorBody(status, code, message, param ?? null);
-    this.#sendJson(status, body, headers);
+    const headers = refusalHeaders(refusal);
+    if (refusal.close === true || longUnread(this.request)) headers.push('connection', 'close');
+    this.#sendJson(status, refusalBody(refusal, this.target.endpoint.dialect, this.requestId), headers);
     return false;
-  }
-
-  /** A body is still to come that is not worth reading for the sake of its connection. */
-  #longUnread(): boolean {
-    const { complete, headers } = this.request;
-    if (complete) return false;
-    const length = headers['content-length'];
-    return length === undefined ? headers['transfer-encoding'] !== undefined : Number(length) > unreadBytesMax;
   }
 
   /** The parser of HTTP gave up inside this request. */
@@ -593,5 +560,3 @@ export class Exchange implements Asker, Listening, Listed, Waiter, Decoded {
     });
   }
 }
-
-const unreadBytesMax = 256 * 1024;
